@@ -1,0 +1,5 @@
+//! brooklet: an event log that a Rust program embeds.
+#![forbid(unsafe_code)]
+
+mod env;
+mod sync;
