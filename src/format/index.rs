@@ -1,0 +1,179 @@
+//! The sparse index of one segment, and the footer that keeps it.
+//!
+//! One entry per 32 KiB of frames says where to start looking for an offset or a time. An index is derived: it can
+//! always be built again from the frames, a missing or damaged one is no error, and whoever uses an entry checks the
+//! frame that it leads to. It is never evidence of what the segment holds.
+
+use crate::format::frame::{FrameHeader, Seed};
+use crate::limits::INDEX_INTERVAL_BYTES;
+use crate::offset::{Offset, Timestamp};
+
+const ENTRY_BYTES: usize = 16;
+/// The fixed end of a footer, which is the end of its file.
+pub(crate) const FOOTER_END_BYTES: usize = 64;
+const MAGIC: [u8; 8] = *b"brookidx";
+
+/// One stretch of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    /// The first offset of the stretch, counted from the segment's base.
+    relative_offset: u32,
+    /// Where its first frame starts in the file.
+    position: u32,
+    /// The largest record timestamp from the segment's start to the end of this stretch.
+    max_timestamp: Timestamp,
+}
+
+/// Where to look for an offset or a time in one segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Index {
+    entries: Vec<Entry>,
+}
+
+impl Index {
+    /// Takes note of a frame that stands at `position`; frames come in order.
+    pub(crate) fn note(&mut self, base: Offset, header: &FrameHeader, position: u32) {
+        let time = header.max_timestamp();
+        if let Some(last) = self.entries.last_mut()
+            && u64::from(position.saturating_sub(last.position)) < INDEX_INTERVAL_BYTES
+        {
+            last.max_timestamp = time.map_or(last.max_timestamp, |time| last.max_timestamp.max(time));
+            return;
+        }
+        let relative = header.base_offset.value().saturating_sub(base.value());
+        let Ok(relative_offset) = u32::try_from(relative) else { return };
+        let before = self.entries.last().map(|entry| entry.max_timestamp);
+        let Some(max_timestamp) = before.max(time) else { return };
+        self.entries.push(Entry { relative_offset, position, max_timestamp });
+    }
+
+    /// A position at or before the frame that holds `offset`; none if the index has no entry that early.
+    pub(crate) fn position_of(&self, base: Offset, offset: Offset) -> Option<u32> {
+        let relative = offset.value().saturating_sub(base.value());
+        let behind = self.entries.partition_point(|entry| u64::from(entry.relative_offset) <= relative);
+        Some(self.entries.get(behind.checked_sub(1)?)?.position)
+    }
+
+    /// A position at or before the first frame that holds a record of `time` or later.
+    ///
+    /// `None` says that no indexed stretch holds one; the last position is then where looking goes on.
+    pub(crate) fn position_of_time(&self, time: Timestamp) -> Option<u32> {
+        let found = self.entries.partition_point(|entry| entry.max_timestamp < time);
+        Some(self.entries.get(found)?.position)
+    }
+
+    /// The largest record timestamp in the segment.
+    pub(crate) fn max_timestamp(&self) -> Option<Timestamp> {
+        self.entries.last().map(|entry| entry.max_timestamp)
+    }
+
+    /// How many stretches are indexed.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+/// What a sealed segment says of itself behind its last frame.
+///
+/// ```text
+///       ┌─────────────────────┬───────────────────┬──────────────────────────┐
+///       │ relative offset u32 │ position u32      │ max timestamp i64        │  once per entry
+///       ├────────┬────────┬───┴────┬──────────────┼──────────┬───────────────┤
+///       │ magic  │ crc    │entries │ frames end   │ end      │ last append   │
+///       │ 8      │ u32    │ u32    │ u64          │ offset 8 │ time i64      │
+///       ├────────┴────────┴────────┼──────────────┴──────────┴───────────────┤
+///       │ durable end u64          │ zeros                                   │  64 bytes
+///       └──────────────────────────┴─────────────────────────────────────────┘
+/// ```
+///
+/// The crc starts from the segment's place and covers the entries and the fixed end, its own four bytes left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Footer {
+    pub(crate) index: Index,
+    /// Where the frames end in the file, and the footer begins.
+    pub(crate) frames_end: u64,
+    /// The offset behind the segment's last record.
+    pub(crate) end: Offset,
+    pub(crate) last_append: Timestamp,
+    /// The durable end of the partition when the segment was sealed.
+    pub(crate) durable_end: Offset,
+}
+
+impl Footer {
+    pub(crate) fn encode(&self, seed: Seed) -> Vec<u8> {
+        let entries = &self.index.entries;
+        let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES + FOOTER_END_BYTES);
+        for entry in entries {
+            bytes.extend_from_slice(&entry.relative_offset.to_le_bytes());
+            bytes.extend_from_slice(&entry.position.to_le_bytes());
+            bytes.extend_from_slice(&entry.max_timestamp.as_millis().to_le_bytes());
+        }
+        let fixed = self.encode_fixed();
+        let checksum = seed.checksum(&[&bytes[..], &fixed].concat());
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes.extend_from_slice(&fixed);
+        bytes
+    }
+
+    fn encode_fixed(&self) -> [u8; FIXED_BYTES] {
+        let entries = u32::try_from(self.index.entries.len()).unwrap_or(u32::MAX);
+        let mut bytes = [0; FIXED_BYTES];
+        let fields = entries.to_le_bytes().into_iter();
+        let fields = fields
+            .chain(self.frames_end.to_le_bytes())
+            .chain(self.end.value().to_le_bytes())
+            .chain(self.last_append.as_millis().to_le_bytes())
+            .chain(self.durable_end.value().to_le_bytes());
+        for (slot, byte) in bytes.iter_mut().zip(fields) {
+            *slot = byte;
+        }
+        bytes
+    }
+
+    /// How long the whole footer is, read from the last [`FOOTER_END_BYTES`] of its file; none if that is no footer.
+    pub(crate) fn length(end: &[u8]) -> Option<u64> {
+        let rest = end.strip_prefix(&MAGIC)?;
+        let (_checksum, rest) = rest.split_first_chunk::<4>()?;
+        let entries = u64::from(u32::from_le_bytes(*rest.first_chunk::<4>()?));
+        Some(entries * ENTRY_BYTES as u64 + FOOTER_END_BYTES as u64)
+    }
+
+    /// Reads a whole footer; none if it is damaged or belongs elsewhere.
+    pub(crate) fn decode(bytes: &[u8], seed: Seed) -> Option<Self> {
+        let (entry_bytes, end) = bytes.split_at_checked(bytes.len().checked_sub(FOOTER_END_BYTES)?)?;
+        let rest = end.strip_prefix(&MAGIC)?;
+        let (checksum, fixed) = rest.split_first_chunk::<4>()?;
+        if seed.checksum(&[entry_bytes, fixed].concat()).to_le_bytes() != *checksum {
+            return None;
+        }
+        let (count, fixed) = fixed.split_first_chunk::<4>()?;
+        let (slots, _) = fixed.as_chunks::<8>();
+        let [frames_end, end, last_append, durable_end, ..] = slots else { return None };
+        let (entry_slots, trailing) = entry_bytes.as_chunks::<ENTRY_BYTES>();
+        let counted = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+        if !trailing.is_empty() || entry_slots.len() != counted {
+            return None;
+        }
+        let entries = entry_slots.iter().map(decode_entry).collect();
+        Some(Self {
+            index: Index { entries },
+            frames_end: u64::from_le_bytes(*frames_end),
+            end: Offset::new(u64::from_le_bytes(*end)),
+            last_append: Timestamp::from_millis(i64::from_le_bytes(*last_append)),
+            durable_end: Offset::new(u64::from_le_bytes(*durable_end)),
+        })
+    }
+}
+
+/// The fixed end without its magic and checksum.
+const FIXED_BYTES: usize = FOOTER_END_BYTES - 12;
+
+fn decode_entry(slot: &[u8; ENTRY_BYTES]) -> Entry {
+    let [o0, o1, o2, o3, p0, p1, p2, p3, t0, t1, t2, t3, t4, t5, t6, t7] = *slot;
+    Entry {
+        relative_offset: u32::from_le_bytes([o0, o1, o2, o3]),
+        position: u32::from_le_bytes([p0, p1, p2, p3]),
+        max_timestamp: Timestamp::from_millis(i64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7])),
+    }
+}
