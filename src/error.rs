@@ -88,6 +88,15 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// What became of a record whose send failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// The record is not in the log and never will be by this send; it can be sent again.
+    NotAppended,
+    /// The record may be in the log or not; only reading it back, after a reopen, can tell.
+    Unknown,
+}
+
 /// Any failure of the log.
 ///
 /// # Examples

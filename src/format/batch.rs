@@ -339,13 +339,14 @@ impl StoredBatch {
         }
     }
 
-    /// The first record whose timestamp is at or after `time`.
-    pub(crate) fn first_at_or_after(&self, time: Timestamp) -> Option<Offset> {
+    /// The first record at `from` or behind it whose timestamp is at or after `time`.
+    pub(crate) fn first_at_or_after(&self, time: Timestamp, from: Offset) -> Option<Offset> {
         let mut rest = &self.body[..];
         for index in 0..self.header.count {
             let (record, behind) = RawRecord::split(rest)?;
-            if self.time_of(record.own_delta) >= time {
-                return self.header.base_offset.checked_add(u64::from(index));
+            let offset = self.header.base_offset.checked_add(u64::from(index))?;
+            if offset >= from && self.time_of(record.own_delta) >= time {
+                return Some(offset);
             }
             rest = behind;
         }

@@ -1,0 +1,482 @@
+//! The commit protocol as plain data: who waits for what, which offsets are given, and what each event changes.
+//!
+//! Nothing here locks, parks, or touches a file. [`crate::storage::shard`] puts one [`Commit`] behind its lock, does
+//! the writing and syncing outside of it, and reports back. Whatever is to be woken is collected in [`Wakes`] and
+//! woken after the lock.
+//!
+//! `durable end <= written end <= assigned end` always holds. Leadership is possession of the tail `T`: whoever
+//! holds it may write, and it is passed on by moving it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::config::SyncPolicy;
+use crate::error::{Error, ErrorKind, Fate};
+use crate::format::batch::Batch;
+use crate::limits::{BACKGROUND_SYNC_BYTES, ROUND_BYTES_MAX};
+use crate::offset::Offset;
+use crate::storage::waiter::Waiter;
+use crate::sync::Arc;
+
+/// What became of an append.
+pub(crate) type Outcome = Result<Range<Offset>, Refusal>;
+
+/// Why an append failed, and what became of its records.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: Error,
+    pub(crate) fate: Fate,
+}
+
+impl Refusal {
+    pub(crate) fn not_appended(error: Error) -> Self {
+        Self { error, fate: Fate::NotAppended }
+    }
+}
+
+/// How far an append is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Want {
+    Nothing,
+    Written,
+    Durable,
+}
+
+/// What a waiting sender is told.
+#[derive(Debug)]
+pub(crate) enum Signal<T> {
+    /// Its append has come to an end.
+    Done(Outcome),
+    /// It leads now: write what is queued.
+    Lead(T),
+    /// It syncs now, for all who wait.
+    Sync,
+}
+
+/// A sender's slot, and whether a thread is parked on it that could lead or sync.
+#[derive(Debug)]
+pub(crate) struct Sender<T> {
+    pub(crate) waiter: Arc<Waiter<Signal<T>>>,
+    pub(crate) is_thread: bool,
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self { waiter: Arc::clone(&self.waiter), is_thread: self.is_thread }
+    }
+}
+
+/// One batch on its way to the file.
+#[derive(Debug)]
+pub(crate) struct Entry<T> {
+    pub(crate) batch: Batch,
+    pub(crate) range: Range<Offset>,
+    pub(crate) want: Want,
+    /// None where nobody waits, or where the waiting thread is the one that leads.
+    pub(crate) sender: Option<Sender<T>>,
+}
+
+/// A batch that waits for room.
+#[derive(Debug)]
+struct Ticket<T> {
+    batch: Batch,
+    want: Want,
+    sender: Sender<T>,
+    deadline: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct DurableWaiter<T> {
+    range: Range<Offset>,
+    sender: Sender<T>,
+}
+
+/// What must be synced before written offsets are durable.
+#[derive(Debug)]
+pub(crate) struct Unsynced {
+    pub(crate) target: Arc<dyn SyncTarget>,
+    pub(crate) end: Offset,
+}
+
+/// A file, or what else stands between written and durable.
+pub(crate) trait SyncTarget: std::fmt::Debug + Send + Sync {
+    /// Makes everything durable that was written before the call.
+    fn sync(&self) -> Result<(), Error>;
+}
+
+/// Those to wake once the lock is released.
+#[derive(Debug)]
+pub(crate) struct Wakes<T> {
+    signals: Vec<(Arc<Waiter<Signal<T>>>, Signal<T>)>,
+    pub(crate) watchers: Vec<Arc<Waiter<()>>>,
+    /// Records that were accepted with no one waiting and then lost their offsets.
+    pub(crate) void: Option<(Range<Offset>, Error)>,
+}
+
+impl<T> Default for Wakes<T> {
+    fn default() -> Self {
+        Self { signals: Vec::new(), watchers: Vec::new(), void: None }
+    }
+}
+
+impl<T> Wakes<T> {
+    pub(crate) fn signal(&mut self, sender: Sender<T>, signal: Signal<T>) {
+        self.signals.push((sender.waiter, signal));
+    }
+
+    /// Wakes everybody; no lock may be held.
+    pub(crate) fn fire(self) {
+        for (waiter, signal) in self.signals {
+            waiter.fill(signal);
+        }
+        for watcher in self.watchers {
+            watcher.fill(());
+        }
+    }
+}
+
+/// How much may be on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) queue_bytes: usize,
+    pub(crate) unsynced_bytes: u64,
+}
+
+/// The bookkeeping of one partition or journal.
+#[derive(Debug)]
+pub(crate) struct Commit<T> {
+    pub(crate) policy: SyncPolicy,
+    budget: Budget,
+    queue: VecDeque<Entry<T>>,
+    /// Bytes queued and in the round that is being written.
+    queue_bytes: usize,
+    tickets: VecDeque<Ticket<T>>,
+    pub(crate) assigned_end: Offset,
+    pub(crate) written_end: Offset,
+    pub(crate) durable_end: Offset,
+    unsynced: Vec<Unsynced>,
+    unsynced_bytes: u64,
+    durable_waiters: VecDeque<DurableWaiter<T>>,
+    /// Somebody is syncing, or was just told to.
+    pub(crate) syncing: bool,
+    /// When an `Every` policy asks for the next sync.
+    pub(crate) sync_at: Option<Duration>,
+    pub(crate) watchers: Vec<Arc<Waiter<()>>>,
+    /// Why nothing may be appended any more: the first failure, or the end of the topic or log.
+    stopped: Option<Error>,
+}
+
+impl<T> Commit<T> {
+    pub(crate) fn new(policy: SyncPolicy, budget: Budget) -> Self {
+        Self {
+            policy,
+            budget,
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            tickets: VecDeque::new(),
+            assigned_end: Offset::ZERO,
+            written_end: Offset::ZERO,
+            durable_end: Offset::ZERO,
+            unsynced: Vec::new(),
+            unsynced_bytes: 0,
+            durable_waiters: VecDeque::new(),
+            syncing: false,
+            sync_at: None,
+            watchers: Vec::new(),
+            stopped: None,
+        }
+    }
+
+    /// Starts anew at recovered ends.
+    pub(crate) fn reset(&mut self, end: Offset, durable_end: Offset) {
+        self.assigned_end = end;
+        self.written_end = end;
+        self.durable_end = durable_end;
+        self.unsynced.clear();
+        self.unsynced_bytes = 0;
+        self.sync_at = None;
+        self.stopped = None;
+    }
+
+    /// Consumers see records below this offset.
+    pub(crate) fn visible_end(&self) -> Offset {
+        match self.policy {
+            SyncPolicy::Always => self.durable_end,
+            SyncPolicy::Every(_) | SyncPolicy::Never => self.written_end,
+        }
+    }
+
+    pub(crate) fn stopped(&self) -> Option<&Error> {
+        self.stopped.as_ref()
+    }
+
+    pub(crate) fn unsynced_bytes(&self) -> u64 {
+        self.unsynced_bytes
+    }
+
+    pub(crate) fn queue_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+
+    pub(crate) fn is_queue_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether a batch of `bytes` may be queued at once, with nobody before it.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.tickets.is_empty() && self.fits(bytes)
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
+        // A batch larger than the whole budget must pass when it is alone.
+        let queue = self.queue_bytes == 0 || self.queue_bytes + bytes <= self.budget.queue_bytes;
+        queue && self.unsynced_bytes < self.budget.unsynced_bytes
+    }
+
+    /// Gives offsets to a batch and puts it last in the queue.
+    pub(crate) fn enqueue(
+        &mut self,
+        batch: Batch,
+        want: Want,
+        sender: Option<Sender<T>>,
+    ) -> Range<Offset> {
+        let start = self.assigned_end;
+        // Two to the power of 64 records are never reached; a stop at the end is still better than a reuse.
+        let end = start.checked_add(batch.count()).unwrap_or(start);
+        self.assigned_end = end;
+        self.queue_bytes += batch.len();
+        self.queue.push_back(Entry { batch, range: start..end, want, sender });
+        start..end
+    }
+
+    /// Puts a batch last in the line for room.
+    pub(crate) fn take_ticket(
+        &mut self,
+        batch: Batch,
+        want: Want,
+        sender: Sender<T>,
+        deadline: Option<Duration>,
+    ) {
+        self.tickets.push_back(Ticket { batch, want, sender, deadline });
+    }
+
+    /// Takes a batch out of the line for room; false if it is not there any more.
+    pub(crate) fn withdraw(&mut self, waiter: &Arc<Waiter<Signal<T>>>) -> bool {
+        let before = self.tickets.len();
+        self.tickets.retain(|ticket| !Arc::ptr_eq(&ticket.sender.waiter, waiter));
+        self.tickets.len() < before
+    }
+
+    /// Lets the batches at the head of the line in, as far as there is room.
+    pub(crate) fn grant(&mut self, wakes: &mut Wakes<T>) {
+        while let Some(ticket) = self.tickets.front() {
+            if self.stopped.is_none() && !self.fits(ticket.batch.len()) {
+                return;
+            }
+            let Some(Ticket { batch, want, sender, .. }) = self.tickets.pop_front() else { return };
+            match self.stopped.clone() {
+                Some(error) => wakes.signal(sender, refused(error, Fate::NotAppended)),
+                None if want == Want::Nothing => {
+                    let range = self.enqueue(batch, want, None);
+                    wakes.signal(sender, Signal::Done(Ok(range)));
+                }
+                None => {
+                    self.enqueue(batch, want, Some(sender));
+                }
+            }
+        }
+    }
+
+    /// Turns away those whose time in the line for room is over.
+    pub(crate) fn expire(&mut self, now: Duration, wakes: &mut Wakes<T>) {
+        let mut waiting = VecDeque::with_capacity(self.tickets.len());
+        for ticket in self.tickets.drain(..) {
+            if ticket.deadline.is_some_and(|deadline| deadline <= now) {
+                wakes.signal(ticket.sender, refused(no_room(), Fate::NotAppended));
+            } else {
+                waiting.push_back(ticket);
+            }
+        }
+        self.tickets = waiting;
+    }
+
+    /// The earliest moment at which somebody in the line for room gives up.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.tickets.iter().filter_map(|ticket| ticket.deadline).min()
+    }
+
+    /// Takes the next round off the queue: as many batches as fit one write, and at least one.
+    pub(crate) fn take_round(&mut self) -> Vec<Entry<T>> {
+        let mut bytes = 0;
+        let mut count = 0;
+        for entry in &self.queue {
+            bytes += entry.batch.len();
+            if count > 0 && bytes > ROUND_BYTES_MAX {
+                break;
+            }
+            count += 1;
+        }
+        self.queue.drain(..count).collect()
+    }
+
+    /// A thread in the queue that could lead, so that leadership can be handed on to it.
+    pub(crate) fn next_leader(&self) -> Option<Sender<T>> {
+        let mut senders = self.queue.iter().filter_map(|entry| entry.sender.as_ref());
+        senders.find(|sender| sender.is_thread).cloned()
+    }
+
+    /// A round stands in the file: its offsets are written, and its bytes await a sync.
+    pub(crate) fn written(
+        &mut self,
+        round: Vec<Waiting<T>>,
+        (bytes, target): (usize, Arc<dyn SyncTarget>),
+        wakes: &mut Wakes<T>,
+    ) {
+        self.queue_bytes = self.queue_bytes.saturating_sub(bytes);
+        let end = round.last().map_or(self.written_end, |entry| entry.range.end);
+        self.written_end = end;
+        self.unsynced_bytes += bytes as u64;
+        match self.unsynced.last_mut() {
+            Some(last) if Arc::ptr_eq(&last.target, &target) => last.end = end,
+            _ => self.unsynced.push(Unsynced { target, end }),
+        }
+        for Waiting { range, want, sender } in round {
+            match (want, sender) {
+                (Want::Durable, Some(sender)) => {
+                    self.durable_waiters.push_back(DurableWaiter { range, sender });
+                }
+                (_, Some(sender)) => wakes.signal(sender, Signal::Done(Ok(range))),
+                (_, None) => {}
+            }
+        }
+        if self.policy != SyncPolicy::Always {
+            wakes.watchers.append(&mut self.watchers);
+        }
+        self.grant(wakes);
+    }
+
+    /// A round failed and left nothing behind: it and the queue give their offsets back.
+    pub(crate) fn round_failed(
+        &mut self,
+        round: Vec<Waiting<T>>,
+        error: &Error,
+        fate: Fate,
+        wakes: &mut Wakes<T>,
+    ) {
+        let queued = std::mem::take(&mut self.queue);
+        let queued = queued.into_iter().map(|entry| (Waiting::of(&entry), Fate::NotAppended));
+        for (entry, fate) in round.into_iter().map(|entry| (entry, fate)).chain(queued) {
+            match entry.sender {
+                Some(sender) => wakes.signal(sender, refused(error.clone(), fate)),
+                None if entry.want == Want::Nothing => wakes.add_void(entry.range, error),
+                None => {}
+            }
+        }
+        self.queue_bytes = 0;
+        self.assigned_end = self.written_end;
+        self.grant(wakes);
+    }
+
+    /// Nothing is appended from now on: whoever waits is answered.
+    ///
+    /// A round that is being written is not answered here, but by whoever is writing it.
+    pub(crate) fn stop(&mut self, error: &Error, wakes: &mut Wakes<T>) {
+        self.stopped.get_or_insert_with(|| error.clone());
+        for waiting in self.durable_waiters.drain(..) {
+            wakes.signal(waiting.sender, refused(error.clone(), Fate::Unknown));
+        }
+        self.round_failed(Vec::new(), error, Fate::NotAppended, wakes);
+        wakes.watchers.append(&mut self.watchers);
+    }
+
+    /// Adds a waiter for the durability of offsets that are written already.
+    pub(crate) fn await_durable(&mut self, range: Range<Offset>, sender: Sender<T>) {
+        let behind = self.durable_waiters.partition_point(|other| other.range.end <= range.end);
+        self.durable_waiters.insert(behind, DurableWaiter { range, sender });
+    }
+
+    /// Whether a sync is asked for by policy, by a waiter, by time or by the bytes at stake.
+    pub(crate) fn needs_sync(&self, now: impl FnOnce() -> Duration) -> bool {
+        self.written_end > self.durable_end
+            && self.stopped.is_none()
+            && (self.policy == SyncPolicy::Always
+                || !self.durable_waiters.is_empty()
+                || self.unsynced_bytes >= BACKGROUND_SYNC_BYTES.min(self.budget.unsynced_bytes)
+                || self.sync_at.is_some_and(|at| at <= now()))
+    }
+
+    /// What a sync that starts now covers: the targets, the end they prove, and the bytes.
+    pub(crate) fn begin_sync(&self) -> (Vec<Arc<dyn SyncTarget>>, Offset, u64) {
+        let targets = self.unsynced.iter().map(|unsynced| Arc::clone(&unsynced.target)).collect();
+        (targets, self.written_end, self.unsynced_bytes)
+    }
+
+    /// A sync has made everything below `end` durable.
+    pub(crate) fn synced(&mut self, end: Offset, bytes: u64, wakes: &mut Wakes<T>) {
+        self.unsynced.retain(|unsynced| unsynced.end > end);
+        self.unsynced_bytes = self.unsynced_bytes.saturating_sub(bytes);
+        self.sync_at = None;
+        if end <= self.durable_end {
+            return;
+        }
+        self.durable_end = end;
+        while let Some(waiting) = self.durable_waiters.front() {
+            if waiting.range.end > end {
+                break;
+            }
+            let Some(DurableWaiter { range, sender }) = self.durable_waiters.pop_front() else {
+                break;
+            };
+            wakes.signal(sender, Signal::Done(Ok(range)));
+        }
+        wakes.watchers.append(&mut self.watchers);
+        self.grant(wakes);
+    }
+
+    /// A thread that waits for durability, to sync for all who do.
+    pub(crate) fn next_syncer(&self) -> Option<Sender<T>> {
+        let mut waiting = self.durable_waiters.iter();
+        waiting.find(|waiting| waiting.sender.is_thread).map(|waiting| waiting.sender.clone())
+    }
+}
+
+/// What is left of an entry once its batch is in the writer's hands.
+#[derive(Debug)]
+pub(crate) struct Waiting<T> {
+    pub(crate) range: Range<Offset>,
+    pub(crate) want: Want,
+    pub(crate) sender: Option<Sender<T>>,
+}
+
+impl<T> Waiting<T> {
+    fn of(entry: &Entry<T>) -> Self {
+        Self { range: entry.range.clone(), want: entry.want, sender: entry.sender.clone() }
+    }
+}
+
+impl<T> Entry<T> {
+    /// The batch, and who waits for it.
+    pub(crate) fn split(self) -> (Batch, Waiting<T>) {
+        let Self { batch, range, want, sender } = self;
+        (batch, Waiting { range, want, sender })
+    }
+}
+
+impl<T> Wakes<T> {
+    fn add_void(&mut self, range: Range<Offset>, error: &Error) {
+        match &mut self.void {
+            Some((void, _)) => void.end = range.end,
+            None => self.void = Some((range, error.clone())),
+        }
+    }
+}
+
+fn refused<T>(error: Error, fate: Fate) -> Signal<T> {
+    Signal::Done(Err(Refusal { error, fate }))
+}
+
+/// The answer to whoever found no room in time.
+pub(crate) fn no_room() -> Error {
+    Error::new(ErrorKind::Timeout, "no room in the send budget")
+}

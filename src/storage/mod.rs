@@ -1,0 +1,16 @@
+//! Files and threads: how a partition's bytes reach the disk, and how they come back.
+
+pub(crate) mod buffer;
+pub(crate) mod committer;
+pub(crate) mod files;
+pub(crate) mod journal;
+pub(crate) mod manifest;
+pub(crate) mod partition;
+pub(crate) mod recovery;
+pub(crate) mod ring;
+pub(crate) mod segment;
+pub(crate) mod shard;
+pub(crate) mod store;
+pub(crate) mod view;
+pub(crate) mod waiter;
+pub(crate) mod walk;
