@@ -232,7 +232,19 @@ pub enum StartAt {
 ///
 /// The first topic of a name and one made under that name after its deletion differ in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct TopicId(pub(crate) u64);
+pub(crate) struct TopicId(u64);
+
+impl TopicId {
+    /// The topic `value`.
+    pub(crate) const fn new(value: u64) -> TopicId {
+        TopicId(value)
+    }
+
+    /// The topic as a number.
+    pub(crate) const fn value(self) -> u64 {
+        self.0
+    }
+}
 
 impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -270,8 +282,9 @@ mod tests {
         assert_eq!(format!("{place}@{}", Offset::new(17)), "orders/3@17");
         assert_eq!(format!("{:?}", Offset::new(17)), "Offset(17)");
         assert_eq!(format!("{:>4}", PartitionId::new(3)), "   3");
-        let shard = ShardId { topic: TopicId(7), partition: PartitionId::new(3) };
+        let shard = ShardId { topic: TopicId::new(7), partition: PartitionId::new(3) };
         assert_eq!(shard.to_string(), "7/3");
+        assert_eq!(shard.topic.value(), 7);
     }
 
     /// An offset past the largest number would wrap round to an old record.

@@ -1,0 +1,3 @@
+//! The tests of the whole crate, in one binary with a module for each theme.
+
+mod tidy;
