@@ -4,8 +4,7 @@
 //! the writing and syncing outside of it, and reports back. Whatever is to be woken is collected in [`Wakes`] and
 //! woken after the lock.
 //!
-//! `durable end <= written end <= assigned end` always holds. Leadership is possession of the tail `T`: whoever
-//! holds it may write, and it is passed on by moving it.
+//! `durable end <= written end <= assigned end` always holds.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -43,53 +42,36 @@ pub(crate) enum Want {
     Durable,
 }
 
-/// What a waiting sender is told.
-#[derive(Debug)]
-pub(crate) enum Signal<T> {
-    /// Its append has come to an end.
-    Done(Outcome),
-    /// It leads now: write what is queued.
-    Lead(T),
-    /// It syncs now, for all who wait.
-    Sync,
-}
-
-/// A sender's slot, and whether a thread is parked on it that could lead or sync.
-#[derive(Debug)]
-pub(crate) struct Sender<T> {
-    pub(crate) waiter: Arc<Waiter<Signal<T>>>,
+/// A sender's slot, and whether a thread is parked on it that could be nudged to write or sync.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    pub(crate) waiter: Arc<Waiter<Outcome>>,
     pub(crate) is_thread: bool,
-}
-
-impl<T> Clone for Sender<T> {
-    fn clone(&self) -> Self {
-        Self { waiter: Arc::clone(&self.waiter), is_thread: self.is_thread }
-    }
 }
 
 /// One batch on its way to the file.
 #[derive(Debug)]
-pub(crate) struct Entry<T> {
+pub(crate) struct Entry {
     pub(crate) batch: Batch,
     pub(crate) range: Range<Offset>,
     pub(crate) want: Want,
     /// None where nobody waits, or where the waiting thread is the one that leads.
-    pub(crate) sender: Option<Sender<T>>,
+    pub(crate) sender: Option<Sender>,
 }
 
 /// A batch that waits for room.
 #[derive(Debug)]
-struct Ticket<T> {
+struct Ticket {
     batch: Batch,
     want: Want,
-    sender: Sender<T>,
+    sender: Sender,
     deadline: Option<Duration>,
 }
 
 #[derive(Debug)]
-struct DurableWaiter<T> {
+struct DurableWaiter {
     range: Range<Offset>,
-    sender: Sender<T>,
+    sender: Sender,
 }
 
 /// What must be synced before written offsets are durable.
@@ -106,29 +88,37 @@ pub(crate) trait SyncTarget: std::fmt::Debug + Send + Sync {
 }
 
 /// Those to wake once the lock is released.
-#[derive(Debug)]
-pub(crate) struct Wakes<T> {
-    signals: Vec<(Arc<Waiter<Signal<T>>>, Signal<T>)>,
+#[derive(Debug, Default)]
+pub(crate) struct Wakes {
+    outcomes: Vec<(Sender, Outcome)>,
+    /// Threads that wait and could do something in the meantime.
+    pub(crate) nudges: Vec<Arc<Waiter<Outcome>>>,
     pub(crate) watchers: Vec<Arc<Waiter<()>>>,
     /// Records that were accepted with no one waiting and then lost their offsets.
     pub(crate) void: Option<(Range<Offset>, Error)>,
+    /// Why nothing can be appended from now on.
+    pub(crate) failure: Option<Error>,
 }
 
-impl<T> Default for Wakes<T> {
-    fn default() -> Self {
-        Self { signals: Vec::new(), watchers: Vec::new(), void: None }
+impl Wakes {
+    fn tell(&mut self, sender: Sender, outcome: Outcome) {
+        self.outcomes.push((sender, outcome));
     }
-}
 
-impl<T> Wakes<T> {
-    pub(crate) fn signal(&mut self, sender: Sender<T>, signal: Signal<T>) {
-        self.signals.push((sender.waiter, signal));
+    fn add_void(&mut self, range: Range<Offset>, error: &Error) {
+        match &mut self.void {
+            Some((void, _)) => void.end = range.end,
+            None => self.void = Some((range, error.clone())),
+        }
     }
 
     /// Wakes everybody; no lock may be held.
     pub(crate) fn fire(self) {
-        for (waiter, signal) in self.signals {
-            waiter.fill(signal);
+        for (sender, outcome) in self.outcomes {
+            sender.waiter.fill(outcome);
+        }
+        for waiter in self.nudges {
+            waiter.nudge();
         }
         for watcher in self.watchers {
             watcher.fill(());
@@ -143,21 +133,28 @@ pub(crate) struct Budget {
     pub(crate) unsynced_bytes: u64,
 }
 
+/// Where a partition or journal stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub(crate) written_end: Offset,
+    pub(crate) durable_end: Offset,
+}
+
 /// The bookkeeping of one partition or journal.
 #[derive(Debug)]
-pub(crate) struct Commit<T> {
+pub(crate) struct Commit {
     pub(crate) policy: SyncPolicy,
     budget: Budget,
-    queue: VecDeque<Entry<T>>,
+    queue: VecDeque<Entry>,
     /// Bytes queued and in the round that is being written.
     queue_bytes: usize,
-    tickets: VecDeque<Ticket<T>>,
+    tickets: VecDeque<Ticket>,
     pub(crate) assigned_end: Offset,
     pub(crate) written_end: Offset,
     pub(crate) durable_end: Offset,
     unsynced: Vec<Unsynced>,
     unsynced_bytes: u64,
-    durable_waiters: VecDeque<DurableWaiter<T>>,
+    durable_waiters: VecDeque<DurableWaiter>,
     /// Somebody is syncing, or was just told to.
     pub(crate) syncing: bool,
     /// When an `Every` policy asks for the next sync.
@@ -167,7 +164,7 @@ pub(crate) struct Commit<T> {
     stopped: Option<Error>,
 }
 
-impl<T> Commit<T> {
+impl Commit {
     pub(crate) fn new(policy: SyncPolicy, budget: Budget) -> Self {
         Self {
             policy,
@@ -188,11 +185,11 @@ impl<T> Commit<T> {
         }
     }
 
-    /// Starts anew at recovered ends.
-    pub(crate) fn reset(&mut self, end: Offset, durable_end: Offset) {
+    /// Starts anew at a recovered end, all of which is durable.
+    pub(crate) fn reset(&mut self, end: Offset) {
         self.assigned_end = end;
         self.written_end = end;
-        self.durable_end = durable_end;
+        self.durable_end = end;
         self.unsynced.clear();
         self.unsynced_bytes = 0;
         self.sync_at = None;
@@ -205,6 +202,10 @@ impl<T> Commit<T> {
             SyncPolicy::Always => self.durable_end,
             SyncPolicy::Every(_) | SyncPolicy::Never => self.written_end,
         }
+    }
+
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { written_end: self.written_end, durable_end: self.durable_end }
     }
 
     pub(crate) fn stopped(&self) -> Option<&Error> {
@@ -239,7 +240,7 @@ impl<T> Commit<T> {
         &mut self,
         batch: Batch,
         want: Want,
-        sender: Option<Sender<T>>,
+        sender: Option<Sender>,
     ) -> Range<Offset> {
         let start = self.assigned_end;
         // Two to the power of 64 records are never reached; a stop at the end is still better than a reuse.
@@ -255,31 +256,31 @@ impl<T> Commit<T> {
         &mut self,
         batch: Batch,
         want: Want,
-        sender: Sender<T>,
+        sender: Sender,
         deadline: Option<Duration>,
     ) {
         self.tickets.push_back(Ticket { batch, want, sender, deadline });
     }
 
     /// Takes a batch out of the line for room; false if it is not there any more.
-    pub(crate) fn withdraw(&mut self, waiter: &Arc<Waiter<Signal<T>>>) -> bool {
+    pub(crate) fn withdraw(&mut self, waiter: &Arc<Waiter<Outcome>>) -> bool {
         let before = self.tickets.len();
         self.tickets.retain(|ticket| !Arc::ptr_eq(&ticket.sender.waiter, waiter));
         self.tickets.len() < before
     }
 
     /// Lets the batches at the head of the line in, as far as there is room.
-    pub(crate) fn grant(&mut self, wakes: &mut Wakes<T>) {
+    pub(crate) fn grant(&mut self, wakes: &mut Wakes) {
         while let Some(ticket) = self.tickets.front() {
             if self.stopped.is_none() && !self.fits(ticket.batch.len()) {
                 return;
             }
             let Some(Ticket { batch, want, sender, .. }) = self.tickets.pop_front() else { return };
             match self.stopped.clone() {
-                Some(error) => wakes.signal(sender, refused(error, Fate::NotAppended)),
+                Some(error) => wakes.tell(sender, refused(error, Fate::NotAppended)),
                 None if want == Want::Nothing => {
                     let range = self.enqueue(batch, want, None);
-                    wakes.signal(sender, Signal::Done(Ok(range)));
+                    wakes.tell(sender, Ok(range));
                 }
                 None => {
                     self.enqueue(batch, want, Some(sender));
@@ -289,11 +290,11 @@ impl<T> Commit<T> {
     }
 
     /// Turns away those whose time in the line for room is over.
-    pub(crate) fn expire(&mut self, now: Duration, wakes: &mut Wakes<T>) {
+    pub(crate) fn expire(&mut self, now: Duration, wakes: &mut Wakes) {
         let mut waiting = VecDeque::with_capacity(self.tickets.len());
         for ticket in self.tickets.drain(..) {
             if ticket.deadline.is_some_and(|deadline| deadline <= now) {
-                wakes.signal(ticket.sender, refused(no_room(), Fate::NotAppended));
+                wakes.tell(ticket.sender, refused(no_room(), Fate::NotAppended));
             } else {
                 waiting.push_back(ticket);
             }
@@ -301,13 +302,8 @@ impl<T> Commit<T> {
         self.tickets = waiting;
     }
 
-    /// The earliest moment at which somebody in the line for room gives up.
-    pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.tickets.iter().filter_map(|ticket| ticket.deadline).min()
-    }
-
     /// Takes the next round off the queue: as many batches as fit one write, and at least one.
-    pub(crate) fn take_round(&mut self) -> Vec<Entry<T>> {
+    pub(crate) fn take_round(&mut self) -> Vec<Entry> {
         let mut bytes = 0;
         let mut count = 0;
         for entry in &self.queue {
@@ -321,17 +317,17 @@ impl<T> Commit<T> {
     }
 
     /// A thread in the queue that could lead, so that leadership can be handed on to it.
-    pub(crate) fn next_leader(&self) -> Option<Sender<T>> {
+    pub(crate) fn next_leader(&self) -> Option<Arc<Waiter<Outcome>>> {
         let mut senders = self.queue.iter().filter_map(|entry| entry.sender.as_ref());
-        senders.find(|sender| sender.is_thread).cloned()
+        senders.find(|sender| sender.is_thread).map(|sender| Arc::clone(&sender.waiter))
     }
 
     /// A round stands in the file: its offsets are written, and its bytes await a sync.
     pub(crate) fn written(
         &mut self,
-        round: Vec<Waiting<T>>,
+        round: Vec<Waiting>,
         (bytes, target): (usize, Arc<dyn SyncTarget>),
-        wakes: &mut Wakes<T>,
+        wakes: &mut Wakes,
     ) {
         self.queue_bytes = self.queue_bytes.saturating_sub(bytes);
         let end = round.last().map_or(self.written_end, |entry| entry.range.end);
@@ -346,7 +342,7 @@ impl<T> Commit<T> {
                 (Want::Durable, Some(sender)) => {
                     self.durable_waiters.push_back(DurableWaiter { range, sender });
                 }
-                (_, Some(sender)) => wakes.signal(sender, Signal::Done(Ok(range))),
+                (_, Some(sender)) => wakes.tell(sender, Ok(range)),
                 (_, None) => {}
             }
         }
@@ -359,16 +355,16 @@ impl<T> Commit<T> {
     /// A round failed and left nothing behind: it and the queue give their offsets back.
     pub(crate) fn round_failed(
         &mut self,
-        round: Vec<Waiting<T>>,
+        round: Vec<Waiting>,
         error: &Error,
         fate: Fate,
-        wakes: &mut Wakes<T>,
+        wakes: &mut Wakes,
     ) {
         let queued = std::mem::take(&mut self.queue);
         let queued = queued.into_iter().map(|entry| (Waiting::of(&entry), Fate::NotAppended));
         for (entry, fate) in round.into_iter().map(|entry| (entry, fate)).chain(queued) {
             match entry.sender {
-                Some(sender) => wakes.signal(sender, refused(error.clone(), fate)),
+                Some(sender) => wakes.tell(sender, refused(error.clone(), fate)),
                 None if entry.want == Want::Nothing => wakes.add_void(entry.range, error),
                 None => {}
             }
@@ -381,17 +377,26 @@ impl<T> Commit<T> {
     /// Nothing is appended from now on: whoever waits is answered.
     ///
     /// A round that is being written is not answered here, but by whoever is writing it.
-    pub(crate) fn stop(&mut self, error: &Error, wakes: &mut Wakes<T>) {
+    pub(crate) fn stop(&mut self, error: &Error, wakes: &mut Wakes) {
         self.stopped.get_or_insert_with(|| error.clone());
         for waiting in self.durable_waiters.drain(..) {
-            wakes.signal(waiting.sender, refused(error.clone(), Fate::Unknown));
+            wakes.tell(waiting.sender, refused(error.clone(), Fate::Unknown));
         }
         self.round_failed(Vec::new(), error, Fate::NotAppended, wakes);
         wakes.watchers.append(&mut self.watchers);
     }
 
+    /// A write or a sync failed, and what the file holds is in doubt.
+    pub(crate) fn poison(&mut self, error: &Error, wakes: &mut Wakes) {
+        if self.stopped.is_none() {
+            wakes.failure = Some(error.clone());
+        }
+        self.stopped.get_or_insert_with(|| Error::poisoned(error));
+        self.stop(error, wakes);
+    }
+
     /// Adds a waiter for the durability of offsets that are written already.
-    pub(crate) fn await_durable(&mut self, range: Range<Offset>, sender: Sender<T>) {
+    pub(crate) fn await_durable(&mut self, range: Range<Offset>, sender: Sender) {
         let behind = self.durable_waiters.partition_point(|other| other.range.end <= range.end);
         self.durable_waiters.insert(behind, DurableWaiter { range, sender });
     }
@@ -412,8 +417,23 @@ impl<T> Commit<T> {
         (targets, self.written_end, self.unsynced_bytes)
     }
 
+    /// Sets the time of the next sync where the policy asks for one; how far off it is, if it was not set before.
+    pub(crate) fn arm_interval(&mut self, now: impl FnOnce() -> Duration) -> Option<Duration> {
+        let SyncPolicy::Every(interval) = self.policy else { return None };
+        if self.sync_at.is_some() || self.written_end <= self.durable_end || self.stopped.is_some() {
+            return None;
+        }
+        self.sync_at = Some(now().saturating_add(interval));
+        Some(interval)
+    }
+
+    /// Everything written was made durable on the way to something else.
+    pub(crate) fn synced_all(&mut self, wakes: &mut Wakes) {
+        self.synced(self.written_end, self.unsynced_bytes, wakes);
+    }
+
     /// A sync has made everything below `end` durable.
-    pub(crate) fn synced(&mut self, end: Offset, bytes: u64, wakes: &mut Wakes<T>) {
+    pub(crate) fn synced(&mut self, end: Offset, bytes: u64, wakes: &mut Wakes) {
         self.unsynced.retain(|unsynced| unsynced.end > end);
         self.unsynced_bytes = self.unsynced_bytes.saturating_sub(bytes);
         self.sync_at = None;
@@ -428,52 +448,50 @@ impl<T> Commit<T> {
             let Some(DurableWaiter { range, sender }) = self.durable_waiters.pop_front() else {
                 break;
             };
-            wakes.signal(sender, Signal::Done(Ok(range)));
+            wakes.tell(sender, Ok(range));
         }
         wakes.watchers.append(&mut self.watchers);
         self.grant(wakes);
     }
 
-    /// A thread that waits for durability, to sync for all who do.
-    pub(crate) fn next_syncer(&self) -> Option<Sender<T>> {
-        let mut waiting = self.durable_waiters.iter();
-        waiting.find(|waiting| waiting.sender.is_thread).map(|waiting| waiting.sender.clone())
+    /// A thread that waits for durability and could sync for all who do.
+    pub(crate) fn next_syncer(&self) -> Option<Arc<Waiter<Outcome>>> {
+        let mut waiting = self.durable_waiters.iter().map(|waiting| &waiting.sender);
+        waiting.find(|sender| sender.is_thread).map(|sender| Arc::clone(&sender.waiter))
+    }
+
+    /// Turns away everybody in the line for room.
+    pub(crate) fn refuse_tickets(&mut self, error: &Error, wakes: &mut Wakes) {
+        for ticket in self.tickets.drain(..) {
+            wakes.tell(ticket.sender, refused(error.clone(), Fate::NotAppended));
+        }
     }
 }
 
 /// What is left of an entry once its batch is in the writer's hands.
 #[derive(Debug)]
-pub(crate) struct Waiting<T> {
+pub(crate) struct Waiting {
     pub(crate) range: Range<Offset>,
     pub(crate) want: Want,
-    pub(crate) sender: Option<Sender<T>>,
+    pub(crate) sender: Option<Sender>,
 }
 
-impl<T> Waiting<T> {
-    fn of(entry: &Entry<T>) -> Self {
+impl Waiting {
+    fn of(entry: &Entry) -> Self {
         Self { range: entry.range.clone(), want: entry.want, sender: entry.sender.clone() }
     }
 }
 
-impl<T> Entry<T> {
+impl Entry {
     /// The batch, and who waits for it.
-    pub(crate) fn split(self) -> (Batch, Waiting<T>) {
+    pub(crate) fn split(self) -> (Batch, Waiting) {
         let Self { batch, range, want, sender } = self;
         (batch, Waiting { range, want, sender })
     }
 }
 
-impl<T> Wakes<T> {
-    fn add_void(&mut self, range: Range<Offset>, error: &Error) {
-        match &mut self.void {
-            Some((void, _)) => void.end = range.end,
-            None => self.void = Some((range, error.clone())),
-        }
-    }
-}
-
-fn refused<T>(error: Error, fate: Fate) -> Signal<T> {
-    Signal::Done(Err(Refusal { error, fate }))
+fn refused(error: Error, fate: Fate) -> Outcome {
+    Err(Refusal { error, fate })
 }
 
 /// The answer to whoever found no room in time.

@@ -1,6 +1,7 @@
 //! Files and threads: how a partition's bytes reach the disk, and how they come back.
 
 pub(crate) mod buffer;
+pub(crate) mod commit;
 pub(crate) mod committer;
 pub(crate) mod files;
 pub(crate) mod journal;
@@ -8,6 +9,7 @@ pub(crate) mod manifest;
 pub(crate) mod partition;
 pub(crate) mod recovery;
 pub(crate) mod ring;
+pub(crate) mod scan;
 pub(crate) mod segment;
 pub(crate) mod shard;
 pub(crate) mod store;

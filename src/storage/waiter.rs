@@ -1,12 +1,21 @@
 //! One way to wait, for threads and for async tasks alike.
 //!
-//! A [`Waiter`] is a slot that is filled once. Threads park on it; a task leaves its `Waker`. Whoever fills it does
-//! so outside every other lock, and pays for a wake only where somebody sleeps.
+//! A [`Waiter`] is a slot that is filled once. Threads park on it; a task leaves its `Waker`. A parked thread can
+//! also be nudged: there is work that it could do while it waits. Whoever fills or nudges does so outside every other
+//! lock, and pays for a wake only where somebody sleeps.
 
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex};
+
+/// Why a thread is awake again.
+#[derive(Debug)]
+pub(crate) enum Woken<T> {
+    Filled(T),
+    Nudged,
+    TimedOut,
+}
 
 /// A slot that is filled once and emptied once.
 #[derive(Debug)]
@@ -18,13 +27,14 @@ pub(crate) struct Waiter<T> {
 #[derive(Debug)]
 struct State<T> {
     value: Option<T>,
+    nudged: bool,
     parked: bool,
     waker: Option<Waker>,
 }
 
 impl<T> Default for Waiter<T> {
     fn default() -> Self {
-        let state = State { value: None, parked: false, waker: None };
+        let state = State { value: None, nudged: false, parked: false, waker: None };
         Self { state: Mutex::new(state), filled: Condvar::new() }
     }
 }
@@ -48,28 +58,43 @@ impl<T> Waiter<T> {
         }
     }
 
-    /// Parks until the slot is filled, and empties it.
-    pub(crate) fn wait(&self) -> T {
+    /// Tells a parked thread that there is work for it; a task is not disturbed.
+    pub(crate) fn nudge(&self) {
         let mut state = self.state.lock();
-        loop {
-            if let Some(value) = state.value.take() {
-                state.parked = false;
-                return value;
-            }
-            state.parked = true;
-            self.filled.wait(&mut state);
+        state.nudged = true;
+        let parked = state.parked;
+        drop(state);
+        if parked {
+            self.filled.notify_one();
         }
     }
 
-    /// Parks until the slot is filled or `timeout` has passed.
-    pub(crate) fn wait_for(&self, timeout: Duration) -> Option<T> {
+    /// Parks until the slot is filled, and empties it; none if the thread was nudged instead.
+    pub(crate) fn wait(&self) -> Option<T> {
         let mut state = self.state.lock();
-        if state.value.is_none() && !timeout.is_zero() {
+        state.parked = true;
+        while state.value.is_none() && !state.nudged {
+            self.filled.wait(&mut state);
+        }
+        state.parked = false;
+        state.nudged = false;
+        state.value.take()
+    }
+
+    /// Parks until the slot is filled, the thread is nudged, or `timeout` has passed.
+    pub(crate) fn wait_for(&self, timeout: Duration) -> Woken<T> {
+        let mut state = self.state.lock();
+        let idle = |state: &mut State<T>| state.value.is_none() && !state.nudged;
+        if idle(&mut state) && !timeout.is_zero() {
             state.parked = true;
-            let _ = self.filled.wait_while_for(&mut state, |state| state.value.is_none(), timeout);
+            let _ = self.filled.wait_while_for(&mut state, idle, timeout);
             state.parked = false;
         }
-        state.value.take()
+        match state.value.take() {
+            Some(value) => Woken::Filled(value),
+            None if std::mem::take(&mut state.nudged) => Woken::Nudged,
+            None => Woken::TimedOut,
+        }
     }
 
     /// Empties the slot if it is filled; otherwise `waker` is woken when it is.

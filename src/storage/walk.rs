@@ -121,6 +121,22 @@ impl<'a> Walk<'a> {
         Ok(StoredBatch::check(*header, self.window.slice(range)))
     }
 
+    /// Whether there is nothing but zeros from `position` to the end of the walk.
+    pub(crate) fn is_blank(&mut self, mut position: u64) -> io::Result<bool> {
+        while position < self.until {
+            let range = self.load(position, self.window_bytes)?;
+            let bytes = self.window.get(range).unwrap_or_default();
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            if bytes.is_empty() {
+                return Ok(true);
+            }
+            position += bytes.len() as u64;
+        }
+        Ok(true)
+    }
+
     fn pass(&mut self, position: u64, header: &FrameHeader) {
         self.position = position + u64::from(header.length);
         self.expected = header.end_offset();
