@@ -3,3 +3,6 @@
 
 mod env;
 mod sync;
+
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -8,15 +8,31 @@
 //! Callers may rely on this: a successful [`File::sync_data`] covers all bytes and the length written through
 //! that handle before the call; a directory entry is durable only after [`Fs::sync_dir`] of its directory.
 
+#![cfg_attr(
+    not(feature = "testing"),
+    allow(unreachable_pub, reason = "public only through `testing`, which this build leaves out")
+)]
+
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub mod disk;
-pub mod memory;
-pub mod sim;
+mod chance;
+mod clock;
+#[cfg(feature = "testing")]
+mod manual;
+mod pages;
+mod threads;
+
+pub(crate) mod disk;
+pub(crate) mod memory;
+#[cfg(feature = "testing")]
+pub(crate) mod sim;
+
+#[cfg(feature = "testing")]
+pub use manual::ManualClock;
 
 /// One outside world, bundled: files, clocks, threads and chance.
 #[derive(Clone, Debug)]
@@ -45,10 +61,14 @@ pub trait Fs: Debug + Send + Sync {
     /// `NotFound` if nothing is there, `InvalidInput` if it is not a regular file; otherwise what the system says.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
 
-    /// Gives a file another name, replacing what stood there.
+    /// Gives a file another name in the same directory, replacing the file that stood there.
+    ///
+    /// One directory, so that one [`sync_dir`](Self::sync_dir) makes the step durable; directories
+    /// themselves are not renamed.
     ///
     /// # Errors
-    /// What the system says; the old name then still stands.
+    /// `InvalidInput` if the directories differ; otherwise what the system says; the old name then
+    /// still stands.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name; open handles go on reading it.
@@ -97,6 +117,7 @@ pub trait Fs: Debug + Send + Sync {
 }
 
 /// One open file, read and written at explicit positions.
+#[expect(clippy::len_without_is_empty, reason = "the length is a question to the system")]
 pub trait File: Debug + Send + Sync {
     /// Reads into `buf` from byte `position`; fewer bytes than asked means that the file ends there.
     ///
