@@ -32,7 +32,7 @@
 
 pub use crate::env::disk::env as disk_env;
 pub use crate::env::memory::env as memory_env;
-//pub use crate::env::sim::{CrashPolicy, FailedSync, Fault, Op, OpKind, Repeat, SimDisk};
+pub use crate::env::sim::{CrashPolicy, FailedSync, Fault, Op, OpKind, Repeat, SimDisk};
 pub use crate::env::{
     Access, Clock, DirEntry, Entropy, EntryKind, Env, File, Fs, Join, Lock, ManualClock, Spawn,
 };

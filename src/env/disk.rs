@@ -155,6 +155,10 @@ impl File for DiskFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
+        // The system call refuses to reserve nothing.
+        if len == 0 {
+            return Ok(());
+        }
         let before = self.len()?;
         // The second try is for a call that a signal interrupted, which cannot be told apart here.
         let reported = match self.allocate_once(len) {

@@ -1,0 +1,11 @@
+//! The integration tests: one binary, one module per theme.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where the world is not as it must be"
+)]
+
+mod env;
+mod sim;
