@@ -1,4 +1,4 @@
-//! Test doubles for the world: a simulated disk, a clock to move by hand, files in memory.
+//! Test doubles for the world: a simulated disk, a manual clock, files in memory.
 //!
 //! A log reaches files, time, threads and chance only through an [`Env`]. This module offers the
 //! environments there are, the traits to write another one, and the instruments to break them:

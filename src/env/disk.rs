@@ -161,21 +161,21 @@ impl File for DiskFile {
         }
         let before = self.len()?;
         // The second try is for a call that a signal interrupted, which cannot be told apart here.
-        let reported = match self.allocate_once(len) {
+        let refused = match self.allocate_once(len) {
             Ok(()) => return Ok(()),
             Err(error) if is_telling(&error) => error,
-            Err(_) if self.has_room(before, len)? => match self.allocate_once(len) {
+            Err(_) if self.has_room(len)? => match self.allocate_once(len) {
                 Ok(()) => return Ok(()),
                 Err(error) if is_telling(&error) => error,
-                Err(error) => io::Error::new(ErrorKind::Unsupported, error),
+                Err(_) => unsupported(),
             },
-            Err(error) => io::Error::new(ErrorKind::StorageFull, error),
+            Err(_) => io::Error::new(ErrorKind::StorageFull, "no room left to reserve"),
         };
         // What was reserved before the end of the room is given back.
         if self.len()? > before {
             self.file.set_len(before)?;
         }
-        Err(reported)
+        Err(refused)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -186,7 +186,9 @@ impl File for DiskFile {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Does nothing: the advice to the kernel is an `unsafe` call, and this crate has none.
+    /// Does nothing.
+    ///
+    /// The advice to the kernel would be an `unsafe` call, and this crate has none.
     fn drop_cache(&self) {}
 }
 
@@ -194,14 +196,15 @@ impl DiskFile {
     fn allocate_once(&self, len: u64) -> io::Result<()> {
         fs2::FileExt::allocate(&self.file, len)?;
         if self.len()? < len {
-            return Err(ErrorKind::Unsupported.into());
+            return Err(unsupported());
         }
         Ok(())
     }
 
-    /// Whether the disk has room for what `len` bytes need beyond the present length.
-    fn has_room(&self, present: u64, len: u64) -> io::Result<bool> {
-        Ok(fs2::available_space(&self.path)? >= len.saturating_sub(present))
+    /// Whether the disk has room for what `len` bytes need beyond the blocks already given.
+    fn has_room(&self, len: u64) -> io::Result<bool> {
+        let missing = len.saturating_sub(stored_bytes(&self.file.metadata()?));
+        Ok(fs2::available_space(&self.path)? >= missing)
     }
 }
 
@@ -218,6 +221,22 @@ fn is_telling(error: &io::Error) -> bool {
             | ErrorKind::FileTooLarge
             | ErrorKind::Unsupported
     )
+}
+
+fn unsupported() -> io::Error {
+    io::Error::new(ErrorKind::Unsupported, "the file system reserves no room")
+}
+
+/// How much of the disk a file takes; holes take nothing.
+#[cfg(unix)]
+fn stored_bytes(metadata: &fs::Metadata) -> u64 {
+    // POSIX leaves the unit open; it is 512 bytes everywhere this compiles.
+    std::os::unix::fs::MetadataExt::blocks(metadata).saturating_mul(512)
+}
+
+#[cfg(not(unix))]
+fn stored_bytes(metadata: &fs::Metadata) -> u64 {
+    metadata.len()
 }
 
 #[derive(Debug)]
@@ -257,7 +276,9 @@ fn invalid(message: &'static str) -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, message)
 }
 
-/// Asks for opens that refuse links and do not wait for a pipe; false where the flags are unknown.
+/// Asks for opens that refuse links and never wait for a pipe.
+///
+/// False where the flags that do so are unknown.
 #[cfg(unix)]
 fn never_follow_nor_wait(options: &mut OpenOptions) -> bool {
     use std::os::unix::fs::OpenOptionsExt;

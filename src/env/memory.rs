@@ -29,7 +29,7 @@ pub fn env() -> Env {
 
 /// A file system in memory.
 ///
-/// The directories `/` and the empty path exist from the start; paths that contain `..` are refused.
+/// The directories `/` and the empty path exist from the start; a path with `..` is refused.
 ///
 /// **Invariants**: every directory but those two has an entry in its parent, and every entry of
 /// kind directory has its own list.
@@ -267,7 +267,7 @@ fn siblings<'a, 'b>(
     directories.get_mut(parent).map(|entries| (entries, name)).ok_or(ErrorKind::NotFound.into())
 }
 
-/// Why there is no directory at `path`: nothing is there, or a file stands in the way.
+/// Why there is no directory: nothing is there, or a file stands in the way.
 fn no_directory(directories: &HashMap<PathBuf, Entries>, path: &Path) -> io::Error {
     let blocked = path.ancestors().any(|part| {
         let entries = part.parent().and_then(|parent| directories.get(parent));

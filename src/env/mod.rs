@@ -1,13 +1,15 @@
 //! The world: the only door to files, clocks, threads and chance.
 //!
-//! Everything above this floor reaches the outside through an [`Env`], a bundle of trait objects. A log on a
-//! real disk, a log in memory and a log on the simulated disk therefore run the very same code.
+//! Everything above this floor reaches the outside through an [`Env`], a bundle of trait objects.
+//! A log on a real disk, a log in memory and a log on the simulated disk therefore run the very
+//! same code.
 //!
-//! Implementations may rely on this: a file has one writer at a time, every position and length that reaches
-//! them was bounded before, and paths never leave the directory that the log was opened in.
-//! Callers may rely on this: a successful [`File::sync_data`] covers all bytes and the length written through
-//! that handle before the call; a directory entry is durable only after [`Fs::sync_dir`] of its directory.
-
+//! Implementations may rely on this: a file has one writer at a time, every position and length
+//! that reaches them was bounded before, and paths never leave the directory that the log was
+//! opened in.
+//! Callers may rely on this: a successful [`File::sync_data`] covers all bytes and the length
+//! written through that handle before the call; a directory entry is durable only after
+//! [`Fs::sync_dir`] of its directory.
 #![cfg_attr(
     not(feature = "testing"),
     allow(unreachable_pub, reason = "public only through `testing`, which this build leaves out")
@@ -58,7 +60,8 @@ pub trait Fs: Debug + Send + Sync {
     /// Opens an existing regular file, without following a final symbolic link.
     ///
     /// # Errors
-    /// `NotFound` if nothing is there, `InvalidInput` if it is not a regular file; otherwise what the system says.
+    /// `NotFound` if nothing is there, `InvalidInput` if it is not a regular file; otherwise what
+    /// the system says.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
 
     /// Gives a file another name in the same directory, replacing the file that stood there.
@@ -101,12 +104,13 @@ pub trait Fs: Debug + Send + Sync {
     /// What the system says; the entries may then be durable or not.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Takes the exclusive lock of a file, creating the file if needed; held until the guard is dropped.
+    /// Takes the exclusive lock of a file, creating the file if needed.
     ///
-    /// The file is a lock and nothing else: its content is never read.
+    /// It is held until the guard is dropped. The file is a lock and nothing else: its content is never read.
     ///
     /// # Errors
-    /// `WouldBlock` if another handle, in this process or another, holds it; otherwise what the system says.
+    /// `WouldBlock` if another handle, in this process or another, holds it; `InvalidInput` if it
+    /// is not a regular file; otherwise what the system says.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
 
     /// How many bytes can still be written to the file system that holds `path`.
@@ -119,7 +123,9 @@ pub trait Fs: Debug + Send + Sync {
 /// One open file, read and written at explicit positions.
 #[expect(clippy::len_without_is_empty, reason = "the length is a question to the system")]
 pub trait File: Debug + Send + Sync {
-    /// Reads into `buf` from byte `position`; fewer bytes than asked means that the file ends there.
+    /// Reads into `buf` from byte `position`.
+    ///
+    /// Fewer bytes than asked means that the file ends there.
     ///
     /// # Errors
     /// What the system says; interrupted and short system calls are gone on with inside.
@@ -137,18 +143,21 @@ pub trait File: Debug + Send + Sync {
     /// What the system says.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Reserves room for `len` bytes from the start, so that writing below `len` needs no more space.
+    /// Reserves room for `len` bytes from the start.
     ///
-    /// The file is at least `len` bytes long afterwards; what was not written reads as zeros.
+    /// Writing below `len` then needs no more space. The file is at least `len` bytes long
+    /// afterwards; what was not written reads as zeros.
     ///
     /// # Errors
-    /// `StorageFull` if there is no room; otherwise what the system says.
+    /// `StorageFull` if there is no room, `Unsupported` if the file system reserves none; otherwise
+    /// what the system says.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
     /// Makes all bytes and the length of the file durable.
     ///
     /// # Errors
-    /// What the system says. Nothing about the unsynced bytes of this file can be trusted afterwards.
+    /// What the system says. Nothing about the unsynced bytes of this file can be trusted
+    /// afterwards.
     fn sync_data(&self) -> io::Result<()>;
 
     /// How many bytes the file has.

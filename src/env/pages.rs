@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    /// Breaks if a copy can see what was written to the original later, or the other way round.
+    /// Breaks if a copy sees what was written to the original later, or it to the copy.
     #[test]
     fn a_copy_is_independent() {
         let mut original = Pages::default();

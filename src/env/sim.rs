@@ -1,11 +1,11 @@
-//! The simulated disk: files that know what of them is durable, and a world that can go wrong.
+//! The simulated disk: files that know what of them is durable, and ways to fail.
 //!
 //! Strict POSIX. A write is visible at once and durable after a sync of its file; a name is visible
 //! at once and durable after a sync of its directory; neither sync does the other's work. Between
 //! the two a crash may lose anything, and [`CrashPolicy`] says what.
 //!
-//! Others may rely on this: the same seed and the same calls give the same bytes; every call through
-//! the traits is one numbered [`Op`], except dropping a cache, a handle or a lock.
+//! Others may rely on this: the same seed and the same calls give the same bytes; every call
+//! through the traits is one numbered [`Op`], except dropping a cache, a handle or a lock.
 
 mod chance;
 mod crash;
@@ -219,11 +219,12 @@ impl SimDisk {
         self.shared.state.lock().failed_sync = shows;
     }
 
-    /// Lets the write-back of unsynced bytes fail in the background; tells how many files had any.
+    /// Lets the write-back of unsynced bytes fail in the background.
     ///
-    /// The bytes can no longer become durable. Each descriptor that has the file open now reports
-    /// the failure at its next sync, once; when all of them are closed before, nobody learns of it
-    /// (Linux keeps such errors the same way, in its `errseq`).
+    /// Tells how many of the files picked had any, so that a test can demand some. The bytes can
+    /// no longer become durable. Each descriptor that has the file open now reports the failure at
+    /// its next sync, once; when all of them are closed before, nobody learns of it (Linux keeps
+    /// such errors the same way, in its `errseq`). The filter runs while the disk is locked.
     #[must_use]
     pub fn writeback_fails(&self, filter: impl Fn(&Path) -> bool) -> usize {
         let mut state = self.shared.state.lock();

@@ -46,7 +46,7 @@ pub(crate) const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 mod tests {
     use super::*;
 
-    /// Breaks if a seed no longer replays the run it stands for (vectors of SplitMix64, seed 0).
+    /// Breaks if a seed no longer replays its run (vectors of SplitMix64, seed 0).
     #[test]
     fn a_seed_determines_the_numbers() {
         let numbers = SeededEntropy::new(0);

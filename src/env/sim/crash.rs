@@ -31,7 +31,7 @@ pub enum CrashPolicy {
     },
     /// All names and sizes, but unsynced bytes are zero.
     ZeroedTail,
-    /// All names and sizes, but unsynced bytes are garbage, or what a deleted file left behind.
+    /// All names and sizes, but unsynced bytes are garbage or a deleted file's.
     ///
     /// The same goes for synced bytes that were being overwritten.
     GarbageTail,
@@ -43,7 +43,9 @@ pub enum CrashPolicy {
     UnlinkLost,
     /// Unsynced removals and nothing else.
     UnlinkFirst,
-    /// All changes of the whole disk up to some point, and the last one cut at some byte.
+    /// All changes of the whole disk up to some point, the last one torn.
+    ///
+    /// A write is cut at any byte; other changes happen or do not.
     TornOp,
 }
 
@@ -234,7 +236,7 @@ fn write_part(pages: &mut Pages, at: u64, bytes: &[u8], part: Range<usize>) {
     pages.write(bytes.get(part).unwrap_or_default(), start);
 }
 
-/// Applies a change as far as lengths go, with other bytes in place of the written ones.
+/// Applies a change with other bytes in place of the written ones.
 fn spoil(pages: &mut Pages, change: &Change, spoil: impl FnOnce(&mut [u8])) {
     match change {
         Change::Write { at, bytes } => {
@@ -280,5 +282,5 @@ impl Dice {
     }
 }
 
-/// Enough of a deleted file to fool a reader that trusts what looks like its own records.
+/// Enough of a deleted file to fool a reader that trusts its looks.
 const STALE_BYTES: usize = 64 * 1024;

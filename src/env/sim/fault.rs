@@ -14,7 +14,7 @@ pub struct Op {
     pub number: u64,
     /// What was asked.
     pub kind: OpKind,
-    /// The path it was asked of; for an open file, the path it was opened by.
+    /// The path it was asked of; for open files, the path they were opened by.
     pub path: Arc<Path>,
     /// The thread that asked.
     pub thread: ThreadId,
@@ -83,7 +83,9 @@ pub enum Fault {
     TooManyFiles,
     /// The user may not do this (`EACCES`).
     PermissionDenied,
-    /// Half of the bytes land, then the device fails (`EIO`); at other operations the same as `Eio`.
+    /// Half of the bytes land, then the device fails (`EIO`).
+    ///
+    /// At operations other than a write the same as `Eio`.
     ShortWrite,
     /// Nothing is there (`ENOENT`).
     NotFound,

@@ -17,7 +17,7 @@ use crate::sync::Arc;
 /// Failures?", USENIX ATC 2020).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailedSync {
-    /// Reads go on giving the new bytes, until the cache is dropped; ext4 and XFS do so.
+    /// Reads give the new bytes until the cache is dropped; ext4 and XFS do so.
     #[default]
     KeepsNew,
     /// Reads give the old bytes at once; Btrfs does so.
