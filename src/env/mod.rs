@@ -1,12 +1,19 @@
 //! The world: the only door to files, clocks, threads and chance.
 //!
-//! Everything above this floor reaches the outside through an [`Env`], a bundle of trait objects. A log on a
-//! real disk, a log in memory and a log on the simulated disk therefore run the very same code.
+//! Everything above this floor reaches the outside through an [`Env`], a bundle of trait objects.
+//! A log on a real disk, a log in memory and a log on the simulated disk therefore run the very
+//! same code.
 //!
-//! Implementations may rely on this: a file has one writer at a time, every position and length that reaches
-//! them was bounded before, and paths never leave the directory that the log was opened in.
-//! Callers may rely on this: a successful [`File::sync_data`] covers all bytes and the length written through
-//! that handle before the call; a directory entry is durable only after [`Fs::sync_dir`] of its directory.
+//! Implementations may rely on this: a file has one writer at a time, every position and length
+//! that reaches them was bounded before, and paths never leave the directory that the log was
+//! opened in.
+//! Callers may rely on this: a successful [`File::sync_data`] covers all bytes and the length
+//! written through that handle before the call; a directory entry is durable only after
+//! [`Fs::sync_dir`] of its directory.
+#![cfg_attr(
+    not(feature = "testing"),
+    allow(unreachable_pub, reason = "public only through `testing`, which this build leaves out")
+)]
 
 use std::fmt::Debug;
 use std::io;
@@ -14,9 +21,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub mod disk;
-pub mod memory;
-pub mod sim;
+mod chance;
+mod clock;
+#[cfg(feature = "testing")]
+mod manual;
+mod pages;
+mod threads;
+
+pub(crate) mod disk;
+pub(crate) mod memory;
+#[cfg(feature = "testing")]
+pub(crate) mod sim;
+
+#[cfg(feature = "testing")]
+pub use manual::ManualClock;
 
 /// One outside world, bundled: files, clocks, threads and chance.
 #[derive(Clone, Debug)]
@@ -42,13 +60,18 @@ pub trait Fs: Debug + Send + Sync {
     /// Opens an existing regular file, without following a final symbolic link.
     ///
     /// # Errors
-    /// `NotFound` if nothing is there, `InvalidInput` if it is not a regular file; otherwise what the system says.
+    /// `NotFound` if nothing is there, `InvalidInput` if it is not a regular file; otherwise what
+    /// the system says.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
 
-    /// Gives a file another name, replacing what stood there.
+    /// Gives a file another name in the same directory, replacing the file that stood there.
+    ///
+    /// One directory, so that one [`sync_dir`](Self::sync_dir) makes the step durable; directories
+    /// themselves are not renamed.
     ///
     /// # Errors
-    /// What the system says; the old name then still stands.
+    /// `InvalidInput` if the directories differ; otherwise what the system says; the old name then
+    /// still stands.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name; open handles go on reading it.
@@ -81,12 +104,13 @@ pub trait Fs: Debug + Send + Sync {
     /// What the system says; the entries may then be durable or not.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Takes the exclusive lock of a file, creating the file if needed; held until the guard is dropped.
+    /// Takes the exclusive lock of a file, creating the file if needed.
     ///
-    /// The file is a lock and nothing else: its content is never read.
+    /// It is held until the guard is dropped. The file is a lock and nothing else: its content is never read.
     ///
     /// # Errors
-    /// `WouldBlock` if another handle, in this process or another, holds it; otherwise what the system says.
+    /// `WouldBlock` if another handle, in this process or another, holds it; `InvalidInput` if it
+    /// is not a regular file; otherwise what the system says.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
 
     /// How many bytes can still be written to the file system that holds `path`.
@@ -97,8 +121,11 @@ pub trait Fs: Debug + Send + Sync {
 }
 
 /// One open file, read and written at explicit positions.
+#[expect(clippy::len_without_is_empty, reason = "the length is a question to the system")]
 pub trait File: Debug + Send + Sync {
-    /// Reads into `buf` from byte `position`; fewer bytes than asked means that the file ends there.
+    /// Reads into `buf` from byte `position`.
+    ///
+    /// Fewer bytes than asked means that the file ends there.
     ///
     /// # Errors
     /// What the system says; interrupted and short system calls are gone on with inside.
@@ -116,18 +143,21 @@ pub trait File: Debug + Send + Sync {
     /// What the system says.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Reserves room for `len` bytes from the start, so that writing below `len` needs no more space.
+    /// Reserves room for `len` bytes from the start.
     ///
-    /// The file is at least `len` bytes long afterwards; what was not written reads as zeros.
+    /// Writing below `len` then needs no more space. The file is at least `len` bytes long
+    /// afterwards; what was not written reads as zeros.
     ///
     /// # Errors
-    /// `StorageFull` if there is no room; otherwise what the system says.
+    /// `StorageFull` if there is no room, `Unsupported` if the file system reserves none; otherwise
+    /// what the system says.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
     /// Makes all bytes and the length of the file durable.
     ///
     /// # Errors
-    /// What the system says. Nothing about the unsynced bytes of this file can be trusted afterwards.
+    /// What the system says. Nothing about the unsynced bytes of this file can be trusted
+    /// afterwards.
     fn sync_data(&self) -> io::Result<()>;
 
     /// How many bytes the file has.

@@ -1,3 +1,12 @@
-//! The tests of the whole crate, in one binary with a module for each theme.
+//! The tests of the whole crate: one binary, one module per theme.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where the world is not as it must be"
+)]
 
+mod env;
+mod sim;
 mod tidy;

@@ -1,0 +1,38 @@
+//! Test doubles for the world: a simulated disk, a manual clock, files in memory.
+//!
+//! A log reaches files, time, threads and chance only through an [`Env`]. This module offers the
+//! environments there are, the traits to write another one, and the instruments to break them:
+//!
+//! * [`disk_env`]: the real world;
+//! * [`memory_env`]: files in memory, nothing durable;
+//! * [`SimDisk`]: a disk that knows what is durable, and can lose power, fail any operation, fill
+//!   up, lie about a sync, hold syncs at a gate, and be damaged while nobody looks. The same seed
+//!   and the same calls give the same bytes.
+//!
+//! # Examples
+//! A file that was synced in a directory that was not is lost with the power:
+//! ```
+//! use brooklet::testing::{CrashPolicy, SimDisk};
+//!
+//! let disk = SimDisk::new(7);
+//! let fs = disk.env().fs;
+//! let file = fs.create_new(&disk.root().join("kept"))?;
+//! file.write_at(b"hello", 0)?;
+//! file.sync_data()?;
+//! fs.sync_dir(disk.root())?;
+//! let file = fs.create_new(&disk.root().join("lost"))?;
+//! file.write_at(b"world", 0)?;
+//! file.sync_data()?;
+//!
+//! let after = disk.crash(CrashPolicy::LoseAll, 1);
+//! assert_eq!(after.files(), [after.root().join("kept")]);
+//! assert_eq!(after.read_file("kept")?, b"hello");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+pub use crate::env::disk::env as disk_env;
+pub use crate::env::memory::env as memory_env;
+pub use crate::env::sim::{CrashPolicy, FailedSync, Fault, Op, OpKind, Repeat, SimDisk};
+pub use crate::env::{
+    Access, Clock, DirEntry, Entropy, EntryKind, Env, File, Fs, Join, Lock, ManualClock, Spawn,
+};
