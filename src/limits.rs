@@ -72,6 +72,9 @@ pub(crate) const BACKGROUND_SYNC_BYTES: u64 = 16 * MIB as u64;
 /// Written bytes of one partition at which appends wait for a sync.
 pub(crate) const UNSYNCED_BYTES_DEFAULT: u64 = 256 * MIB as u64;
 
+/// The newest bytes of each partition that stay in memory unless the log is configured otherwise.
+pub(crate) const TAIL_BYTES_DEFAULT: usize = MIB;
+
 /// Bytes that a journal's next file is allocated ahead at least, so that a full disk still commits.
 pub(crate) const JOURNAL_FILE_BYTES_MIN: u64 = MIB as u64;
 

@@ -289,6 +289,14 @@ impl StoredBatch {
         Self { header, body: frame.slice(HEADER_BYTES.min(frame.len())..) }
     }
 
+    /// The same records as a batch that can be laid down elsewhere.
+    pub(crate) fn to_batch(&self) -> Batch {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.body.len());
+        bytes.resize(HEADER_BYTES, 0);
+        bytes.extend_from_slice(&self.body);
+        Batch { bytes, header: self.header }
+    }
+
     pub(crate) fn header(&self) -> &FrameHeader {
         &self.header
     }

@@ -49,9 +49,17 @@ impl Index {
 
     /// A position at or before the frame that holds `offset`; none if the index has no entry that early.
     pub(crate) fn position_of(&self, base: Offset, offset: Offset) -> Option<u32> {
+        let (position, _) = self.frame_before(base, offset)?;
+        u32::try_from(position).ok()
+    }
+
+    /// The last indexed frame that starts at or before `offset`: its position and its own offset.
+    pub(crate) fn frame_before(&self, base: Offset, offset: Offset) -> Option<(u64, Offset)> {
         let relative = offset.value().saturating_sub(base.value());
         let behind = self.entries.partition_point(|entry| u64::from(entry.relative_offset) <= relative);
-        Some(self.entries.get(behind.checked_sub(1)?)?.position)
+        let entry = self.entries.get(behind.checked_sub(1)?)?;
+        let own = base.checked_add(u64::from(entry.relative_offset))?;
+        Some((u64::from(entry.position), own))
     }
 
     /// A position at or before the first frame that holds a record of `time` or later.

@@ -160,8 +160,10 @@ pub(crate) struct Commit {
     /// When an `Every` policy asks for the next sync.
     pub(crate) sync_at: Option<Duration>,
     pub(crate) watchers: Vec<Arc<Waiter<()>>>,
-    /// Why nothing may be appended any more: the first failure, or the end of the topic or log.
+    /// Why nothing may be appended any more: the first failure.
     stopped: Option<Error>,
+    /// Why nothing new is let in, though what is queued goes on: the end of the log or of the topic.
+    closed: Option<Error>,
 }
 
 impl Commit {
@@ -182,6 +184,7 @@ impl Commit {
             sync_at: None,
             watchers: Vec::new(),
             stopped: None,
+            closed: None,
         }
     }
 
@@ -210,6 +213,22 @@ impl Commit {
 
     pub(crate) fn stopped(&self) -> Option<&Error> {
         self.stopped.as_ref()
+    }
+
+    /// Why an append is refused now, if it is.
+    pub(crate) fn refuses(&self) -> Option<&Error> {
+        self.closed.as_ref().or(self.stopped.as_ref())
+    }
+
+    pub(crate) fn closed(&self) -> Option<&Error> {
+        self.closed.as_ref()
+    }
+
+    /// Lets nothing new in; what is queued goes on, and parked readers look again.
+    pub(crate) fn close(&mut self, error: &Error, wakes: &mut Wakes) {
+        self.closed.get_or_insert_with(|| error.clone());
+        self.refuse_tickets(error, wakes);
+        wakes.watchers.append(&mut self.watchers);
     }
 
     pub(crate) fn unsynced_bytes(&self) -> u64 {
@@ -272,11 +291,11 @@ impl Commit {
     /// Lets the batches at the head of the line in, as far as there is room.
     pub(crate) fn grant(&mut self, wakes: &mut Wakes) {
         while let Some(ticket) = self.tickets.front() {
-            if self.stopped.is_none() && !self.fits(ticket.batch.len()) {
+            if self.refuses().is_none() && !self.fits(ticket.batch.len()) {
                 return;
             }
             let Some(Ticket { batch, want, sender, .. }) = self.tickets.pop_front() else { return };
-            match self.stopped.clone() {
+            match self.refuses().cloned() {
                 Some(error) => wakes.tell(sender, refused(error, Fate::NotAppended)),
                 None if want == Want::Nothing => {
                     let range = self.enqueue(batch, want, None);

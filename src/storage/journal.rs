@@ -116,6 +116,10 @@ impl Journal {
         self.shard.sync_written().map(|_| ()).map_err(|error| self.told(error))
     }
 
+    pub(crate) fn kind(&self) -> JournalKind {
+        self.kind
+    }
+
     /// Writes the state as a new file now, if it came out of an unclean stop.
     pub(crate) fn settle(&self) -> Result<(), Error> {
         self.shard.exclusive(|tail, ends| {
@@ -132,7 +136,7 @@ impl Journal {
 
     /// Refuses all further changes.
     pub(crate) fn stop(&self, error: &Error) {
-        self.shard.stop(error);
+        self.shard.close(error);
     }
 
     fn told(&self, error: Error) -> Error {
@@ -402,7 +406,7 @@ impl JournalTail {
 impl Tail for JournalTail {
     type View = ();
 
-    fn open(&mut self) -> Result<Opened<()>, Error> {
+    fn open(&mut self, _durable_end: Offset) -> Result<Opened<()>, Error> {
         if self.opened {
             // What memory holds is what was written and told; the old file is not to be relied on any more.
             self.rewrite(self.end)?;

@@ -35,7 +35,9 @@ pub(crate) trait Tail: Send + Sized + 'static {
     type View: Clone + Default + Debug + Send + Sync + 'static;
 
     /// Looks at the files before anything else is asked, and again after a failure.
-    fn open(&mut self) -> Result<Opened<Self::View>, Error>;
+    ///
+    /// `durable_end` is what this session knows to be durable.
+    fn open(&mut self, durable_end: Offset) -> Result<Opened<Self::View>, Error>;
 
     /// Lays the batches down in order from `at.written_end` on, and writes them.
     fn write(&mut self, round: Vec<Batch>, at: Ends) -> Result<Laid<Self::View>, WriteFailure>;
@@ -79,6 +81,9 @@ pub(crate) trait Background: Debug + Send + Sync {
 
     /// Tells the log's owner of a failure that nobody waits for.
     fn report(&self, failure: BackgroundFailure);
+
+    /// A sync has made more of some partition durable.
+    fn became_durable(&self) {}
 }
 
 /// A failure with nobody to tell it to.
@@ -191,7 +196,7 @@ impl<T: Tail> Shard<T> {
     pub(crate) fn append(&self, batch: Batch, want: Want, timeout: Option<Duration>) -> Outcome {
         self.ensure_open().map_err(Refusal::not_appended)?;
         let mut state = self.state.lock();
-        if let Some(error) = state.commit.stopped() {
+        if let Some(error) = state.commit.refuses() {
             return Err(Refusal::not_appended(error.clone()));
         }
         if !state.commit.has_room(batch.len()) {
@@ -224,7 +229,7 @@ impl<T: Tail> Shard<T> {
         let sender = Sender { waiter: Arc::default(), is_thread: false };
         let waiter = Arc::clone(&sender.waiter);
         let mut state = self.state.lock();
-        if let Some(error) = state.commit.stopped() {
+        if let Some(error) = state.commit.refuses() {
             waiter.fill(Err(Refusal::not_appended(error.clone())));
             return waiter;
         }
@@ -284,14 +289,25 @@ impl<T: Tail> Shard<T> {
         self.open_tail(tail)
     }
 
-    /// Ends all appends with `error`; what is queued is written first, and readers go on.
-    pub(crate) fn stop(&self, error: &Error) {
-        self.work(Role::Background);
-        let tail = self.take_tail();
+    /// Refuses all further appends with `error`; what is queued is written, and readers look again.
+    pub(crate) fn close(&self, error: &Error) {
         let mut wakes = Wakes::default();
-        let mut state = self.state.lock();
-        state.commit.stop(error, &mut wakes);
-        self.release(state, Some(tail), Role::Sender(Want::Nothing), wakes);
+        self.state.lock().commit.close(error, &mut wakes);
+        self.fire(wakes);
+        if !self.is_opened() {
+            return;
+        }
+        let mut tail = self.take_tail();
+        loop {
+            let mut wakes = Wakes::default();
+            let (state, progress) = self.write_round(&mut tail, &mut wakes);
+            if matches!(progress, Progress::Nothing { .. }) {
+                self.release(state, Some(tail), Role::Sender(Want::Nothing), wakes);
+                return;
+            }
+            drop(state);
+            self.fire(wakes);
+        }
     }
 
     /// Opens the tail if nobody has.
@@ -335,7 +351,7 @@ impl<T: Tail> Shard<T> {
     pub(crate) fn watch(&self, seen: Offset, watcher: &Arc<Waiter<()>>) -> bool {
         let mut state = self.state.lock();
         let commit = &mut state.commit;
-        let nothing_new = commit.visible_end() <= seen && commit.stopped().is_none();
+        let nothing_new = commit.visible_end() <= seen && commit.closed().is_none();
         if nothing_new {
             commit.watchers.push(Arc::clone(watcher));
         }
@@ -358,7 +374,7 @@ impl<T: Tail> Shard<T> {
     }
 
     fn open_tail(&self, mut tail: T) -> Result<(), Error> {
-        let opened = tail.open();
+        let opened = tail.open(self.ends().durable_end);
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
         let result = match opened {
@@ -600,6 +616,7 @@ impl<T: Tail> Shard<T> {
             }
         }
         self.release(state, None, role, wakes);
+        self.background.became_durable();
         result
     }
 

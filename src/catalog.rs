@@ -1,0 +1,185 @@
+//! Topics: a name, a number that no other topic ever has, and how it is kept.
+//!
+//! A state machine over a journal, keyed by name. The journal's entry is the commit point of a creation and of a
+//! deletion: partitions are listed before it, and unlinked after it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::{Retention, SyncPolicy, TopicConfig};
+use crate::error::{Error, ErrorKind};
+use crate::name::TopicName;
+use crate::offset::{Offset, PartitionId, ShardId, TopicId, TopicPartition};
+use crate::storage::commit::Want;
+use crate::storage::journal::Journal;
+use crate::storage::store::{PartitionShard, Store};
+use crate::sync::{Arc, Mutex};
+
+/// One topic, as all handles to it share it.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: TopicName,
+    pub(crate) id: TopicId,
+    /// Keeps the files and threads alive for as long as anybody has a handle.
+    pub(crate) store: Arc<Store>,
+    current: Mutex<Arc<TopicState>>,
+}
+
+/// What of a topic can change.
+#[derive(Debug)]
+pub(crate) struct TopicState {
+    pub(crate) config: TopicConfig,
+    pub(crate) shards: Vec<Arc<PartitionShard>>,
+}
+
+impl Topic {
+    pub(crate) fn new(
+        (name, id): (TopicName, TopicId),
+        store: Arc<Store>,
+        config: TopicConfig,
+        shards: Vec<Arc<PartitionShard>>,
+    ) -> Self {
+        let current = Mutex::new(Arc::new(TopicState { config, shards }));
+        Self { name, id, store, current }
+    }
+
+    /// The topic as it is now.
+    pub(crate) fn state(&self) -> Arc<TopicState> {
+        Arc::clone(&self.current.lock())
+    }
+
+    pub(crate) fn set_state(&self, config: TopicConfig, shards: Vec<Arc<PartitionShard>>) {
+        *self.current.lock() = Arc::new(TopicState { config, shards });
+    }
+
+    /// The name of one of its partitions.
+    pub(crate) fn partition(&self, partition: PartitionId) -> TopicPartition {
+        TopicPartition::new(self.name.clone(), partition)
+    }
+
+    /// One of its partitions.
+    pub(crate) fn shard(&self, partition: PartitionId) -> Result<Arc<PartitionShard>, Error> {
+        let state = self.state();
+        let index = usize::try_from(partition.value()).unwrap_or(usize::MAX);
+        state.shards.get(index).cloned().ok_or_else(|| {
+            let text = format!("{} has {} partitions", self.name, state.shards.len());
+            Error::new(ErrorKind::UnknownPartition, text)
+        })
+    }
+}
+
+/// The identities of a topic's partitions from `first` on.
+pub(crate) fn shard_ids(topic: TopicId, first: u32, until: u32) -> Vec<ShardId> {
+    let id = |partition| ShardId { topic, partition: PartitionId::new(partition) };
+    (first..until).map(id).collect()
+}
+
+/// Writes the entry of a topic, durably.
+pub(crate) fn write_topic(
+    journal: &Journal,
+    name: &TopicName,
+    id: TopicId,
+    config: &TopicConfig,
+) -> Result<Offset, Error> {
+    let entry = (name.as_str().as_bytes().to_vec(), Some(encode(id, config)));
+    journal.append(&[entry], Want::Durable)
+}
+
+/// Removes the entry of a topic, durably.
+pub(crate) fn remove_topic(journal: &Journal, name: &TopicName) -> Result<Offset, Error> {
+    journal.append(&[(name.as_str().as_bytes().to_vec(), None)], Want::Durable)
+}
+
+/// Reads all topics from the catalog's entries.
+///
+/// # Errors
+/// `Corrupt` if an entry that passed its checksum makes no sense.
+pub(crate) fn read_topics(
+    entries: &BTreeMap<Vec<u8>, Vec<u8>>,
+) -> Result<Vec<(TopicName, TopicId, TopicConfig)>, Error> {
+    let read = |(name, value): (&Vec<u8>, &Vec<u8>)| {
+        let name = TopicName::new(std::str::from_utf8(name).ok()?).ok()?;
+        let (id, config) = decode(value)?;
+        Some((name, id, config))
+    };
+    let unreadable = || Error::new(ErrorKind::Corrupt, "an entry of the catalog cannot be read");
+    entries.iter().map(|entry| read(entry).ok_or_else(unreadable)).collect()
+}
+
+/// ```text
+///  topic id | partitions | sync kind, interval | segment bytes | age: set, ms | max age: set, ms
+///  | max bytes: set, bytes | hold uncommitted | max record bytes            all as u64
+/// ```
+fn encode(id: TopicId, config: &TopicConfig) -> Vec<u8> {
+    let (kind, interval) = match config.sync_policy() {
+        SyncPolicy::Always => (0, 0),
+        SyncPolicy::Every(interval) => (1, millis(interval)),
+        SyncPolicy::Never => (2, 0),
+    };
+    let optional = |value: Option<u64>| [u64::from(value.is_some()), value.unwrap_or(0)];
+    let [has_age, age] = optional(config.segment_age.map(millis));
+    let [has_max_age, max_age] = optional(config.retention.max_age.map(millis));
+    let [has_max_bytes, max_bytes] = optional(config.retention.max_bytes);
+    let words: [u64; WORDS] = [
+        id.value(),
+        u64::from(config.partitions),
+        kind,
+        interval,
+        config.segment_bytes,
+        has_age,
+        age,
+        has_max_age,
+        max_age,
+        has_max_bytes,
+        max_bytes,
+        u64::from(config.retention.hold_uncommitted),
+        config.max_record_bytes as u64,
+    ];
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+const WORDS: usize = 13;
+
+fn decode(value: &[u8]) -> Option<(TopicId, TopicConfig)> {
+    let (slots, []) = value.as_chunks::<8>() else { return None };
+    let slots: &[[u8; 8]; WORDS] = slots.try_into().ok()?;
+    let [
+        id,
+        partitions,
+        kind,
+        interval,
+        segment_bytes,
+        has_age,
+        age,
+        has_max_age,
+        max_age,
+        has_max_bytes,
+        max_bytes,
+        hold,
+        max_record_bytes,
+    ] = slots.map(u64::from_le_bytes);
+    let sync = match kind {
+        0 => SyncPolicy::Always,
+        1 => SyncPolicy::Every(Duration::from_millis(interval)),
+        2 => SyncPolicy::Never,
+        _ => return None,
+    };
+    let config = TopicConfig {
+        partitions: u32::try_from(partitions).ok()?,
+        sync: Some(sync),
+        segment_bytes,
+        segment_age: (has_age == 1).then(|| Duration::from_millis(age)),
+        retention: Retention {
+            max_age: (has_max_age == 1).then(|| Duration::from_millis(max_age)),
+            max_bytes: (has_max_bytes == 1).then_some(max_bytes),
+            hold_uncommitted: hold == 1,
+        },
+        max_record_bytes: usize::try_from(max_record_bytes).ok()?,
+    };
+    config.check().ok()?;
+    Some((TopicId::new(id), config))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,222 @@
+//! A position in one partition, and what is fetched from there.
+
+use crate::error::{Error, ErrorKind};
+use crate::format::batch::{Records, StoredBatch};
+use crate::offset::{Offset, StartAt, TopicPartition};
+use crate::record::RecordRef;
+use crate::storage::store::PartitionShard;
+use crate::storage::view::Bookmark;
+use crate::storage::waiter::Waiter;
+use crate::sync::Arc;
+
+/// A position in one partition.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    partition: TopicPartition,
+    shard: Arc<PartitionShard>,
+    position: Offset,
+    bookmark: Option<Bookmark>,
+    incarnation: u64,
+}
+
+impl Cursor {
+    /// A cursor at the place that `start` names.
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange` if an offset is named that the partition does not hold.
+    pub(crate) fn open(
+        partition: TopicPartition,
+        shard: Arc<PartitionShard>,
+        start: StartAt,
+    ) -> Result<Self, Error> {
+        shard.ensure_open()?;
+        let incarnation = shard.incarnation();
+        let (view, end) =
+            shard.observe(|commit, view, _| (Arc::clone(view), commit.visible_end()));
+        let position = match start {
+            StartAt::Earliest => view.start,
+            StartAt::Latest => end,
+            StartAt::Offset(offset) if offset < view.start || offset > end => {
+                return Err(Error::out_of_range(offset, view.start..end));
+            }
+            StartAt::Offset(offset) => offset,
+            StartAt::Timestamp(time) => view.find_time(time, view.start, end)?.unwrap_or(end),
+        };
+        Ok(Self { partition, shard, position, bookmark: None, incarnation })
+    }
+
+    pub(crate) fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    pub(crate) fn position(&self) -> Offset {
+        self.position
+    }
+
+    /// Goes on from another offset; whether the partition holds it is found out by the next fetch.
+    pub(crate) fn seek(&mut self, position: Offset) {
+        self.position = position;
+        self.bookmark = None;
+    }
+
+    /// The end of what can be seen now.
+    pub(crate) fn visible_end(&self) -> Offset {
+        self.shard.observe(|commit, _, _| commit.visible_end())
+    }
+
+    /// Wakes `watcher` once there is more to see than the position; false if there is already.
+    pub(crate) fn watch(&self, watcher: &Arc<Waiter<()>>) -> bool {
+        self.shard.watch(self.position, watcher)
+    }
+
+    pub(crate) fn unwatch(&self, watcher: &Arc<Waiter<()>>) {
+        self.shard.unwatch(watcher);
+    }
+
+    /// The next batches, about `max_bytes` of them; none at the end of what can be seen.
+    ///
+    /// # Errors
+    /// `Corrupt` or `MissingSegment` with the offsets that cannot be read, `OffsetOutOfRange` if retention has passed
+    /// the position, `Closed` or `UnknownTopic` if the log was closed or the topic deleted.
+    pub(crate) fn fetch(&mut self, max_bytes: usize) -> Result<Option<Fetched>, Error> {
+        self.shard.ensure_open()?;
+        let from = self.position;
+        let incarnation = self.shard.incarnation();
+        let (start, end, closed, tail, view) = self.shard.observe(|commit, view, ring| {
+            let end = commit.visible_end();
+            let tail = (from < end).then(|| ring.fetch(from, end, max_bytes)).flatten();
+            (view.start, end, commit.closed().cloned(), tail, Arc::clone(view))
+        });
+        if let Some(error) = closed {
+            return Err(error);
+        }
+        if incarnation != self.incarnation {
+            // What was learnt of the files before they were recovered may not hold any more.
+            self.bookmark = None;
+            self.incarnation = incarnation;
+        }
+        if from < start || from > end {
+            return Err(Error::out_of_range(from, start..end));
+        }
+        if from == end {
+            return Ok(None);
+        }
+        let batches = match tail {
+            Some(batches) => batches,
+            None => {
+                let (chunk, bookmark) = view.fetch(from, end, self.bookmark, max_bytes)?;
+                self.bookmark = Some(bookmark);
+                chunk.batches
+            }
+        };
+        let Some(last) = batches.last() else {
+            return Err(Error::new(ErrorKind::Corrupt, "a fetch below the visible end was empty"));
+        };
+        self.position = last.header().end_offset();
+        Ok(Some(Fetched { partition: self.partition.clone(), from, batches }))
+    }
+}
+
+/// Records of one partition, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    partition: TopicPartition,
+    from: Offset,
+    batches: Vec<StoredBatch>,
+}
+
+/// Records that were read together.
+///
+/// It owns their bytes; records are borrowed from it, and [`RecordRef::to_stored`] makes one that outlives it.
+///
+/// # Examples
+/// ```
+/// use brooklet::{Log, Record, TopicConfig};
+///
+/// let log = Log::in_memory()?;
+/// log.create_topic("orders", TopicConfig::new())?;
+/// log.producer("orders")?.send_all([Record::new("a"), Record::new("b")])?;
+/// let mut reader = log.reader("orders").stop_at_end().open()?;
+/// let batch = reader.next_batch().expect("two records")?;
+/// let values: Vec<_> = batch.iter().filter_map(|record| record.value()).collect();
+/// assert_eq!(values, [b"a", b"b"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    parts: Vec<Fetched>,
+}
+
+impl Batch {
+    pub(crate) fn of(part: Fetched) -> Self {
+        Self { parts: vec![part] }
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let count = |part: &Fetched| -> u64 {
+            let end = part.batches.last().map_or(part.from, |last| last.header().end_offset());
+            end.value().saturating_sub(part.from.value())
+        };
+        usize::try_from(self.parts.iter().map(count).sum::<u64>()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The memory that the records take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().flat_map(|part| &part.batches).map(StoredBatch::len).sum()
+    }
+
+    /// Goes over the records, partition by partition and each in order.
+    #[must_use]
+    pub fn iter(&self) -> BatchIter<'_> {
+        BatchIter { parts: self.parts.iter(), batches: None, records: None }
+    }
+}
+
+impl<'a> IntoIterator for &'a Batch {
+    type Item = RecordRef<'a>;
+    type IntoIter = BatchIter<'a>;
+
+    fn into_iter(self) -> BatchIter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterator over the records of a [`Batch`].
+#[derive(Clone, Debug)]
+pub struct BatchIter<'a> {
+    parts: std::slice::Iter<'a, Fetched>,
+    batches: Option<(&'a Fetched, std::slice::Iter<'a, StoredBatch>)>,
+    records: Option<Records<'a>>,
+}
+
+impl<'a> Iterator for BatchIter<'a> {
+    type Item = RecordRef<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RecordRef<'a>> {
+        loop {
+            if let Some(record) = self.records.as_mut().and_then(Iterator::next) {
+                return Some(record);
+            }
+            let next = self.batches.as_mut().and_then(|(part, batches)| {
+                let batch = batches.next()?;
+                Some(batch.records(&part.partition, part.from))
+            });
+            if next.is_some() {
+                self.records = next;
+                continue;
+            }
+            let part = self.parts.next()?;
+            self.batches = Some((part, part.batches.iter()));
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! What storage knows of itself: segments, starts, durable marks, and whether the last close was clean.
+//!
+//! Rows over a journal. A row describes only what is already there: a segment's row is written before its first frame
+//! is published, and durable before any of its offsets is. So a listed segment that is absent is missing, and never
+//! a shorter log. The clean-close marker is the last row that a session writes; the next session durably removes it
+//! before its first write to anything.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, ErrorKind};
+use crate::format::layout::JournalKind;
+use crate::offset::{Offset, PartitionId, ShardId, Timestamp, TopicId};
+use crate::storage::commit::Want;
+use crate::storage::journal::{Change, Entries, Fingerprint, Journal, JournalHome, JournalTail};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+
+/// What is known of one partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PartitionRow {
+    /// Records below this offset are gone.
+    pub(crate) start: Offset,
+    /// The largest durable end that was noted.
+    pub(crate) durable_end: Offset,
+    /// A frame at or before it, from which a scan can start.
+    pub(crate) scan_from: ScanFrom,
+    /// The append time of the last record.
+    pub(crate) last_append: Timestamp,
+}
+
+/// The place of a frame: segment, byte, and the offset that starts there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ScanFrom {
+    pub(crate) base: Offset,
+    pub(crate) salt: u32,
+    pub(crate) position: u64,
+    pub(crate) offset: Offset,
+}
+
+/// What state a listed segment is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentRowState {
+    /// Frames were being added when the row was written.
+    Active,
+    /// All frames are there; `end` and `bytes` say how many.
+    Sealed,
+    /// It holds nothing that is needed; the file is to be unlinked.
+    Removed,
+    /// It stands behind a torn tail: not part of the log any more, kept for whoever wants to look.
+    Aside,
+}
+
+/// What is known of one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentRow {
+    pub(crate) state: SegmentRowState,
+    pub(crate) end: Offset,
+    /// Where the frames end in the file.
+    pub(crate) bytes: u64,
+    pub(crate) last_append: Timestamp,
+}
+
+/// The key of a segment within its partition.
+pub(crate) type SegmentKey = (Offset, u32);
+
+/// All rows of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PartitionRows {
+    pub(crate) row: PartitionRow,
+    pub(crate) segments: BTreeMap<SegmentKey, SegmentRow>,
+}
+
+/// How the last session ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CleanClose {
+    /// What the other journals held, so that a change behind the manifest's back is noticed.
+    pub(crate) journals: Vec<(JournalKind, Fingerprint)>,
+    /// Partitions that the close does not vouch for.
+    pub(crate) except: Vec<ShardId>,
+}
+
+/// One change of the manifest.
+#[derive(Clone, Debug)]
+pub(crate) enum Row {
+    Partition(ShardId, PartitionRow),
+    Segment(ShardId, SegmentKey, SegmentRow),
+    DropSegment(ShardId, SegmentKey),
+    DropPartition(ShardId),
+}
+
+/// What the manifest said at open.
+#[derive(Debug, Default)]
+pub(crate) struct ManifestState {
+    pub(crate) partitions: BTreeMap<ShardId, PartitionRows>,
+    pub(crate) clean: Option<CleanClose>,
+}
+
+/// The manifest of an open log.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    journal: Journal,
+    /// Whether this session has made sure that it may write.
+    writing: AtomicBool,
+    was_clean: bool,
+    /// The other journals, which must stand on solid ground before anything is written.
+    dependents: Mutex<Vec<Arc<Journal>>>,
+}
+
+impl Manifest {
+    /// Puts a manifest that was read or created to work.
+    pub(crate) fn new(tail: JournalTail, home: &JournalHome, was_clean: bool) -> Arc<Self> {
+        Arc::new(Self {
+            journal: Journal::new(tail, home, None),
+            writing: AtomicBool::new(false),
+            was_clean,
+            dependents: Mutex::default(),
+        })
+    }
+
+    /// Adds a journal that must be settled before the first write of a session.
+    pub(crate) fn depend_on(&self, journal: &Arc<Journal>) {
+        self.dependents.lock().push(Arc::clone(journal));
+    }
+
+    /// Must have succeeded before this session writes anything anywhere.
+    ///
+    /// After a clean close the marker is durably removed; after any other end every journal is written anew.
+    pub(crate) fn begin_writes(&self) -> Result<(), Error> {
+        if self.writing.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if self.was_clean {
+            self.journal.append(&[(CLEAN_KEY.to_vec(), None)], Want::Durable)?;
+        } else {
+            self.journal.settle()?;
+        }
+        let dependents = self.dependents.lock().clone();
+        for journal in dependents {
+            journal.settle()?;
+        }
+        self.writing.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes rows as one unit; they are written when this returns, and durable only as `want` says.
+    pub(crate) fn put(&self, rows: &[Row], want: Want) -> Result<Offset, Error> {
+        self.begin_writes()?;
+        let changes = rows.iter().map(encode_row).collect::<Vec<_>>();
+        self.journal.append(&changes, want)
+    }
+
+    /// Waits until the rows below `end` are durable.
+    pub(crate) fn until_durable(&self, end: Offset) -> Result<(), Error> {
+        self.journal.until_durable(end)
+    }
+
+    /// Writes the clean-close marker, durably, as the last thing of a session.
+    ///
+    /// A session that wrote nothing leaves things as they are.
+    pub(crate) fn close(&self, except: Vec<ShardId>) -> Result<(), Error> {
+        if self.writing.load(Ordering::Acquire) {
+            let mut journals = Vec::new();
+            for journal in self.dependents.lock().clone() {
+                journals.push((journal.kind(), journal.fingerprint()?));
+            }
+            self.journal.fingerprint()?;
+            let marker = CleanClose { journals, except };
+            let change = (CLEAN_KEY.to_vec(), Some(encode_clean(&marker)));
+            self.journal.append(&[change], Want::Durable)?;
+        }
+        self.stop();
+        Ok(())
+    }
+
+    /// Refuses all further rows.
+    pub(crate) fn stop(&self) {
+        self.journal.stop(&Error::bare(ErrorKind::Closed));
+    }
+}
+
+/// Reads the rows of a manifest.
+///
+/// # Errors
+/// `Corrupt` if a row that passed its checksum makes no sense.
+pub(crate) fn decode(tail: &JournalTail) -> Result<ManifestState, Error> {
+    let entries: &Entries = tail.entries();
+    let mut state = ManifestState::default();
+    for (key, value) in entries {
+        decode_entry(&mut state, key, value).ok_or_else(|| {
+            let detail = "a row of the manifest cannot be read";
+            Error::corrupt(&tail.path(), 0, Offset::ZERO..Offset::ZERO, detail)
+        })?;
+    }
+    Ok(state)
+}
+
+/// Keys sort by partition, each partition's own row before those of its segments.
+const CLEAN_KEY: &[u8] = b"clean";
+const KEY_PARTITION: u8 = 0;
+const KEY_SEGMENT: u8 = 1;
+
+fn partition_key(shard: ShardId) -> Vec<u8> {
+    let mut key = shard.topic.value().to_be_bytes().to_vec();
+    key.extend_from_slice(&shard.partition.value().to_be_bytes());
+    key
+}
+
+fn segment_key(shard: ShardId, (base, salt): SegmentKey) -> Vec<u8> {
+    let mut key = partition_key(shard);
+    key.push(KEY_SEGMENT);
+    key.extend_from_slice(&base.value().to_be_bytes());
+    key.extend_from_slice(&salt.to_be_bytes());
+    key
+}
+
+fn own_key(shard: ShardId) -> Vec<u8> {
+    let mut key = partition_key(shard);
+    key.push(KEY_PARTITION);
+    key
+}
+
+fn encode_row(row: &Row) -> Change {
+    match row {
+        Row::Partition(shard, row) => (own_key(*shard), Some(encode_partition(row))),
+        Row::Segment(shard, key, row) => (segment_key(*shard, *key), Some(encode_segment(row))),
+        Row::DropSegment(shard, key) => (segment_key(*shard, *key), None),
+        Row::DropPartition(shard) => (own_key(*shard), None),
+    }
+}
+
+fn encode_partition(row: &PartitionRow) -> Vec<u8> {
+    let words = [
+        row.start.value(),
+        row.durable_end.value(),
+        row.scan_from.base.value(),
+        u64::from(row.scan_from.salt),
+        row.scan_from.position,
+        row.scan_from.offset.value(),
+        row.last_append.as_millis().cast_unsigned(),
+    ];
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+fn encode_segment(row: &SegmentRow) -> Vec<u8> {
+    let state = match row.state {
+        SegmentRowState::Active => 0,
+        SegmentRowState::Sealed => 1,
+        SegmentRowState::Removed => 2,
+        SegmentRowState::Aside => 3,
+    };
+    let time = row.last_append.as_millis().cast_unsigned();
+    let words = [state, row.end.value(), row.bytes, time];
+    words.iter().flat_map(|word: &u64| word.to_le_bytes()).collect()
+}
+
+fn decode_entry(state: &mut ManifestState, key: &[u8], value: &[u8]) -> Option<()> {
+    if key == CLEAN_KEY {
+        state.clean = Some(decode_clean(value)?);
+        return Some(());
+    }
+    let (topic, rest) = key.split_first_chunk::<8>()?;
+    let (partition, rest) = rest.split_first_chunk::<4>()?;
+    let (kind, rest) = rest.split_first()?;
+    let topic = TopicId::new(u64::from_be_bytes(*topic));
+    let partition = PartitionId::new(u32::from_be_bytes(*partition));
+    let rows = state.partitions.entry(ShardId { topic, partition }).or_default();
+    match *kind {
+        KEY_PARTITION if rest.is_empty() => rows.row = decode_partition(value)?,
+        KEY_SEGMENT => {
+            let (base, salt) = rest.split_first_chunk::<8>()?;
+            let salt = u32::from_be_bytes(salt.try_into().ok()?);
+            let key = (Offset::new(u64::from_be_bytes(*base)), salt);
+            rows.segments.insert(key, decode_segment(value)?);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn words<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
+    let (slots, rest) = bytes.as_chunks::<8>();
+    let slots: &[[u8; 8]; N] = slots.try_into().ok()?;
+    rest.is_empty().then(|| slots.map(u64::from_le_bytes))
+}
+
+fn decode_partition(value: &[u8]) -> Option<PartitionRow> {
+    let [start, durable_end, base, salt, position, offset, last_append] = words(value)?;
+    Some(PartitionRow {
+        start: Offset::new(start),
+        durable_end: Offset::new(durable_end),
+        scan_from: ScanFrom {
+            base: Offset::new(base),
+            salt: u32::try_from(salt).ok()?,
+            position,
+            offset: Offset::new(offset),
+        },
+        last_append: Timestamp::from_millis(last_append.cast_signed()),
+    })
+}
+
+fn decode_segment(value: &[u8]) -> Option<SegmentRow> {
+    let [state, end, bytes, last_append] = words(value)?;
+    let state = match state {
+        0 => SegmentRowState::Active,
+        1 => SegmentRowState::Sealed,
+        2 => SegmentRowState::Removed,
+        3 => SegmentRowState::Aside,
+        _ => return None,
+    };
+    let last_append = Timestamp::from_millis(last_append.cast_signed());
+    Some(SegmentRow { state, end: Offset::new(end), bytes, last_append })
+}
+
+fn encode_clean(clean: &CleanClose) -> Vec<u8> {
+    let mut words = vec![clean.journals.len() as u64];
+    for (kind, print) in &clean.journals {
+        let kind = u64::from(kind.shard().partition.value());
+        let salt = u64::from(print.salt);
+        words.extend([kind, print.generation, salt, print.position, print.end.value()]);
+    }
+    for shard in &clean.except {
+        words.extend([shard.topic.value(), u64::from(shard.partition.value())]);
+    }
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+fn decode_clean(value: &[u8]) -> Option<CleanClose> {
+    let (slots, []) = value.as_chunks::<8>() else { return None };
+    let mut words = slots.iter().map(|slot| u64::from_le_bytes(*slot));
+    let mut clean = CleanClose::default();
+    for _ in 0..words.next()? {
+        let kind = words.next()?;
+        let kinds = [JournalKind::Catalog, JournalKind::Offsets];
+        let is_kind = |known: &JournalKind| u64::from(known.shard().partition.value()) == kind;
+        let print = Fingerprint {
+            generation: words.next()?,
+            salt: u32::try_from(words.next()?).ok()?,
+            position: words.next()?,
+            end: Offset::new(words.next()?),
+        };
+        clean.journals.push((kinds.into_iter().find(is_kind)?, print));
+    }
+    while let Some(topic) = words.next() {
+        let partition = PartitionId::new(u32::try_from(words.next()?).ok()?);
+        clean.except.push(ShardId { topic: TopicId::new(topic), partition });
+    }
+    Some(clean)
+}

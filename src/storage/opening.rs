@@ -1,0 +1,266 @@
+//! The first steps into a directory: whose it is, who may write, and what the journals say.
+//!
+//! Order: the lock, the manifest, the catalog. A directory that holds anything but a log is left exactly as it was. A
+//! log whose making was interrupted holds nothing yet, and is simply made again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::env::{Env, Lock};
+use crate::error::{Error, ErrorKind};
+use crate::format::layout::{
+    JournalKind, LOCK_FILE, TOPICS_DIR, parse_journal_name, parse_number, parse_segment_name,
+};
+use crate::offset::TopicId;
+use crate::storage::journal::{Found, Journal, JournalHome, JournalTail, ensure_dir};
+use crate::storage::manifest::{CleanClose, Manifest, ManifestState, decode};
+use crate::storage::waiter::Waiter;
+use crate::sync::{Arc, Weak};
+
+/// What opening found, beyond the store itself.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    /// The entries of the catalog's journal.
+    pub(crate) catalog: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) was_clean: bool,
+    /// Journals that ended in bytes that were no frame.
+    pub(crate) torn_journals: Vec<&'static str>,
+    /// Files and directories that the log does not know; they are left alone.
+    pub(crate) unknown: Vec<PathBuf>,
+}
+
+/// Makes sure that the directory is a log's or empty, and takes its lock unless it is only read.
+pub(crate) fn enter(
+    env: &Env,
+    root: &Path,
+    wait_for_lock: Option<Duration>,
+    opening: &mut Opening,
+) -> Result<Option<Box<dyn Lock>>, Error> {
+    let Some(wait) = wait_for_lock else {
+        check_ours(env, root, opening)?;
+        return Ok(None);
+    };
+    ensure_root(env, root)?;
+    check_ours(env, root, opening)?;
+    take_lock(env, root, wait).map(Some)
+}
+
+/// Makes the directory and those above it, durably.
+fn ensure_root(env: &Env, root: &Path) -> Result<(), Error> {
+    match env.fs.read_dir(root) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io("open failed", root, error)),
+    }
+    let parent = match root.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    ensure_root(env, parent)?;
+    ensure_dir(env, root, parent)
+}
+
+/// Refuses a directory in which something stands and no log does.
+fn check_ours(env: &Env, root: &Path, opening: &mut Opening) -> Result<(), Error> {
+    let entries = env.fs.read_dir(root);
+    let entries = entries.map_err(|error| Error::io("open failed", root, error))?;
+    let ours = [
+        LOCK_FILE,
+        TOPICS_DIR,
+        JournalKind::Manifest.dir_name(),
+        JournalKind::Catalog.dir_name(),
+        JournalKind::Offsets.dir_name(),
+    ];
+    let is_ours = |name: &str| ours.contains(&name);
+    let strangers = entries.iter().filter(|entry| !is_ours(&entry.name));
+    opening.unknown = strangers.map(|entry| root.join(&entry.name)).collect();
+    let is_log = entries.iter().any(|entry| entry.name == JournalKind::Manifest.dir_name());
+    if !is_log && !opening.unknown.is_empty() {
+        let text = "the directory holds other files and no log";
+        return Err(Error::at_path(ErrorKind::NotALog, root, text));
+    }
+    Ok(())
+}
+
+/// Takes the lock, and waits for whoever has it as long as allowed.
+fn take_lock(env: &Env, root: &Path, wait: Duration) -> Result<Box<dyn Lock>, Error> {
+    let path = root.join(LOCK_FILE);
+    let deadline = env.clock.monotonic().saturating_add(wait);
+    let held = |path: &Path| {
+        let text = "another handle or process has it open for writing";
+        Error::at_path(ErrorKind::AlreadyOpen, path, text)
+    };
+    loop {
+        match env.fs.lock(&path) {
+            Ok(lock) => return Ok(lock),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                return Err(Error::io("lock failed", &path, error));
+            }
+            Err(_) if env.clock.is_manual() || env.clock.monotonic() >= deadline => {
+                return Err(held(&path));
+            }
+            Err(_) => _ = Waiter::<()>::default().wait_for(LOCK_POLL),
+        }
+    }
+}
+
+/// The lock of a process that has ended is free at once; there is nothing to be woken by.
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// Reads the journals, or makes them where the directory holds no log yet.
+pub(crate) fn open_journals(
+    home: &JournalHome,
+    opening: &mut Opening,
+) -> Result<(Arc<Manifest>, Arc<Journal>, ManifestState), Error> {
+    let Some(manifest) = read_journal(JournalKind::Manifest, home)? else {
+        return create_journals(home);
+    };
+    let mut manifest = note_torn(manifest, JournalKind::Manifest, opening);
+    let state = decode(&manifest)?;
+    let missing = || {
+        let dir = home.root.join(JournalKind::Catalog.dir_name());
+        Error::at_path(ErrorKind::Corrupt, &dir, "the catalog is missing")
+    };
+    let catalog = read_journal(JournalKind::Catalog, home)?.ok_or_else(missing)?;
+    let mut catalog = note_torn(catalog, JournalKind::Catalog, opening);
+    match &state.clean {
+        Some(clean) => check_fingerprint(clean, &catalog, JournalKind::Catalog)?,
+        None => {
+            manifest.distrust();
+            catalog.distrust();
+        }
+    }
+    opening.was_clean = state.clean.is_some();
+    opening.catalog = catalog.entries().clone();
+    let manifest = Manifest::new(manifest, home, opening.was_clean);
+    let catalog = put_to_work(catalog, home, &manifest);
+    Ok((manifest, catalog, state))
+}
+
+fn create_journals(
+    home: &JournalHome,
+) -> Result<(Arc<Manifest>, Arc<Journal>, ManifestState), Error> {
+    let (env, root) = (&home.env, &home.root);
+    if home.read_only {
+        return Err(Error::at_path(ErrorKind::NotALog, root, "there is no log to read"));
+    }
+    if has_segments(env, root)? {
+        let dir = root.join(JournalKind::Manifest.dir_name());
+        return Err(Error::at_path(ErrorKind::Corrupt, &dir, "the manifest is missing"));
+    }
+    // The manifest comes last: where it stands, everything else does.
+    ensure_dir(env, &root.join(TOPICS_DIR), root)?;
+    let catalog = match read_journal(JournalKind::Catalog, home)? {
+        Some(mut found) => {
+            found.journal.distrust();
+            found.journal
+        }
+        None => JournalTail::create(JournalKind::Catalog, home)?,
+    };
+    let manifest = JournalTail::create(JournalKind::Manifest, home)?;
+    let manifest = Manifest::new(manifest, home, false);
+    let catalog = put_to_work(catalog, home, &manifest);
+    Ok((manifest, catalog, ManifestState::default()))
+}
+
+fn put_to_work(
+    catalog: JournalTail,
+    home: &JournalHome,
+    manifest: &Arc<Manifest>,
+) -> Arc<Journal> {
+    let gate: Weak<Manifest> = Arc::downgrade(manifest);
+    let gate = Arc::new(move || match gate.upgrade() {
+        Some(manifest) => manifest.begin_writes(),
+        None => Err(Error::bare(ErrorKind::Closed)),
+    });
+    let catalog = Arc::new(Journal::new(catalog, home, Some(gate)));
+    manifest.depend_on(&catalog);
+    catalog
+}
+
+/// Reads a journal; beside a live writer its file may be replaced between being found and being opened.
+fn read_journal(kind: JournalKind, home: &JournalHome) -> Result<Option<Found>, Error> {
+    for _ in 0..READ_ONLY_TRIES {
+        match JournalTail::read(kind, home) {
+            Err(error)
+                if home.read_only
+                    && error.io_error().is_some_and(|io| io.kind() == io::ErrorKind::NotFound) => {}
+            other => return other,
+        }
+    }
+    JournalTail::read(kind, home)
+}
+
+/// Each try meets another compaction of the writer; so many in a row do not happen.
+const READ_ONLY_TRIES: usize = 100;
+
+fn note_torn(found: Found, kind: JournalKind, opening: &mut Opening) -> JournalTail {
+    if found.torn {
+        opening.torn_journals.push(kind.dir_name());
+    }
+    found.journal
+}
+
+/// A clean close names what the other journals held; anything else was changed behind the log's back.
+fn check_fingerprint(
+    clean: &CleanClose,
+    tail: &JournalTail,
+    kind: JournalKind,
+) -> Result<(), Error> {
+    let found = tail.fingerprint(tail.end());
+    match clean.journals.iter().find(|(known, _)| *known == kind) {
+        Some((_, noted)) if *noted == found => Ok(()),
+        Some((_, noted)) => {
+            let offsets = found.end.min(noted.end)..noted.end.max(found.end);
+            let text = "the journal is not as the last close left it";
+            Err(Error::corrupt(&tail.path(), found.position.min(noted.position), offsets, text))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The largest topic id that any journal or directory knows.
+pub(crate) fn largest_topic(
+    env: &Env,
+    root: &Path,
+    state: &ManifestState,
+) -> Result<TopicId, Error> {
+    let listed = state.partitions.keys().map(|id| id.topic.value());
+    let dirs = names(env, &root.join(TOPICS_DIR))?;
+    let dirs = dirs.iter().filter_map(|name| parse_number(name));
+    Ok(TopicId::new(listed.chain(dirs).max().unwrap_or(0)))
+}
+
+fn has_segments(env: &Env, root: &Path) -> Result<bool, Error> {
+    let journals = names(env, &root.join(JournalKind::Offsets.dir_name()))?;
+    if journals.iter().any(|name| parse_journal_name(name).is_some()) {
+        return Ok(true);
+    }
+    let topics = root.join(TOPICS_DIR);
+    for topic in names(env, &topics)? {
+        let topic = topics.join(topic);
+        for partition in names(env, &topic)? {
+            let found = names(env, &topic.join(partition))?;
+            if found.iter().any(|name| parse_segment_name(name).is_some()) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The names in a directory; none if it is not there or is no directory.
+pub(crate) fn names(env: &Env, dir: &Path) -> Result<Vec<String>, Error> {
+    match env.fs.read_dir(dir) {
+        Ok(entries) => Ok(entries.into_iter().map(|entry| entry.name).collect()),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(Error::io("list failed", dir, error)),
+    }
+}

@@ -1,0 +1,660 @@
+//! One partition: where its next frame goes, when a segment is full, what is trimmed.
+//!
+//! Plain `&mut self` and no locks: whoever leads the shard has it in hand. It brings recovery's verdict into effect,
+//! keeps the manifest's rows, and publishes a new view whenever the set of files changes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::{Retention, TopicConfig};
+use crate::env::{Env, File};
+use crate::error::{Error, ErrorKind};
+use crate::format::batch::{Batch, LayDown};
+use crate::format::frame::{FrameHeader, Place};
+use crate::format::head::{FileKind, HEAD_BYTES, Head};
+use crate::format::layout::{TOPICS_DIR, partition_dir, segment_name, topic_dir};
+use crate::limits::{FRAME_BYTES_MAX, SEGMENT_BYTES_MAX};
+use crate::offset::{Offset, ShardId, Timestamp};
+use crate::storage::commit::{Ends, SyncTarget, Want};
+use crate::storage::journal::{ensure_dir, entropy_u32};
+use crate::storage::manifest::{
+    Manifest, PartitionRow, PartitionRows, Row, ScanFrom, SegmentKey, SegmentRow, SegmentRowState,
+};
+use crate::storage::judge::{PartitionReport, Patient};
+use crate::storage::recovery::{EMPTY_BYTES, recover};
+use crate::storage::segment::{ReadSide, Segment, SegmentWriter};
+use crate::storage::shard::{Laid, Opened, Tail, WriteFailure};
+use crate::storage::view::{SegmentState, SegmentView, View};
+use crate::sync::{Arc, Mutex};
+
+/// What all partitions of a log share.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) env: Env,
+    pub(crate) root: PathBuf,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) read_side: Arc<ReadSide>,
+    pub(crate) read_only: bool,
+    /// The wall clock at open; retention adds monotonic time to it.
+    pub(crate) opened_at: (Timestamp, Duration),
+    /// What recovery found, for `recovery()`.
+    pub(crate) reports: Mutex<BTreeMap<ShardId, PartitionReport>>,
+}
+
+impl Ground {
+    /// The time that retention goes by: it does not jump with the wall clock while the log is open.
+    pub(crate) fn steady_now(&self) -> Timestamp {
+        let (wall, monotonic) = self.opened_at;
+        let passed = self.env.clock.monotonic().saturating_sub(monotonic).as_millis();
+        let passed = i64::try_from(passed).unwrap_or(i64::MAX);
+        Timestamp::from_millis(wall.as_millis().saturating_add(passed))
+    }
+}
+
+/// How a partition is kept, as its topic says.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeping {
+    pub(crate) segment_bytes: u64,
+    pub(crate) segment_age: Option<Duration>,
+    pub(crate) retention: Retention,
+}
+
+impl From<&TopicConfig> for Keeping {
+    fn from(config: &TopicConfig) -> Self {
+        Self {
+            segment_bytes: config.segment_bytes,
+            segment_age: config.segment_age,
+            retention: config.retention.clone(),
+        }
+    }
+}
+
+/// One partition's files, in the hands of whoever leads it.
+#[derive(Debug)]
+pub(crate) struct PartitionLog {
+    id: ShardId,
+    ground: Arc<Ground>,
+    dir: PathBuf,
+    keeping: Keeping,
+    /// What the manifest has, or will have with `pending`.
+    rows: PartitionRows,
+    /// Whether a clean close vouches for the rows.
+    vouched: bool,
+    /// Rows that go with the next write to the manifest.
+    pending: Vec<Row>,
+    sealed: Vec<SegmentView>,
+    active: Option<Active>,
+    end: Offset,
+    last_append: Timestamp,
+    /// Segments that are in no new view any more, to be unlinked.
+    doomed: Vec<Arc<Segment>>,
+    /// The last write found the disk full: ask for room before the next one touches the file.
+    was_full: bool,
+    opened: bool,
+    /// Retention has looked at the partition since it was opened.
+    was_checked: bool,
+}
+
+#[derive(Debug)]
+struct Active {
+    writer: SegmentWriter,
+    target: Arc<ActiveFile>,
+    first_append: Option<Timestamp>,
+    /// How many index entries readers have been given.
+    published: usize,
+}
+
+/// Syncs one segment file, and before it the row that lists it.
+#[derive(Debug)]
+struct ActiveFile {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    row: Option<(Arc<Manifest>, Offset)>,
+}
+
+impl SyncTarget for ActiveFile {
+    fn sync(&self) -> Result<(), Error> {
+        if let Some((manifest, row)) = &self.row {
+            manifest.until_durable(*row)?;
+        }
+        self.file.sync_data().map_err(|error| Error::io("sync failed", &self.path, error))
+    }
+}
+
+/// Readers are given the active segment's index anew after this many entries.
+const PUBLISH_INDEX_EVERY: usize = 64;
+/// Beyond its size, a segment that cannot be rolled grows up to here.
+const SEGMENT_BYTES_STRETCHED: u64 = SEGMENT_BYTES_MAX + FRAME_BYTES_MAX as u64;
+/// Free space to be seen before a partition whose disk was full tries again, beyond the bytes to write.
+const ROOM_TO_RESUME: u64 = 64 * 1024;
+
+impl PartitionLog {
+    pub(crate) fn new(
+        id: ShardId,
+        ground: Arc<Ground>,
+        keeping: Keeping,
+        rows: PartitionRows,
+        vouched: bool,
+    ) -> Self {
+        Self {
+            id,
+            dir: partition_dir(&ground.root, id),
+            ground,
+            keeping,
+            end: rows.row.durable_end,
+            last_append: rows.row.last_append,
+            rows,
+            vouched,
+            pending: Vec::new(),
+            sealed: Vec::new(),
+            active: None,
+            doomed: Vec::new(),
+            was_full: false,
+            opened: false,
+            was_checked: false,
+        }
+    }
+
+    pub(crate) fn set_keeping(&mut self, keeping: Keeping) {
+        self.keeping = keeping;
+    }
+
+    /// The first offset that is kept.
+    pub(crate) fn start(&self) -> Offset {
+        self.rows.row.start
+    }
+
+    /// Lets go of everything, because the topic is gone; returns the rows to be dropped.
+    pub(crate) fn abandon(&mut self) -> PartitionRows {
+        self.active = None;
+        for view in self.sealed.drain(..) {
+            view.segment.forget_file();
+        }
+        self.doomed.clear();
+        self.pending.clear();
+        std::mem::take(&mut self.rows)
+    }
+
+    /// What readers are to see.
+    pub(crate) fn view(&self) -> Arc<View> {
+        let mut segments = self.sealed.clone();
+        if let Some(active) = &self.active {
+            let index = Arc::new(active.writer.index().clone());
+            let segment = Arc::clone(active.writer.segment());
+            segments.push(SegmentView { segment, state: SegmentState::Active { index } });
+        }
+        Arc::new(View { start: self.rows.row.start, segments })
+    }
+
+    /// Takes the rows of a clean close at their word; no file is opened.
+    fn trust_rows(&mut self) {
+        let row = self.rows.row;
+        self.end = row.durable_end;
+        for (key, segment) in &self.rows.segments {
+            let (end, bytes) = match segment.state {
+                SegmentRowState::Sealed => (segment.end, segment.bytes),
+                SegmentRowState::Active if (row.scan_from.base, row.scan_from.salt) == *key => {
+                    (row.durable_end, row.scan_from.position)
+                }
+                SegmentRowState::Active => (key.0, HEAD_BYTES as u64),
+                SegmentRowState::Removed => {
+                    self.doomed.push(self.segment(*key));
+                    continue;
+                }
+                SegmentRowState::Aside => continue,
+            };
+            let last_append = segment.last_append.max(match segment.state {
+                SegmentRowState::Active => row.last_append,
+                _ => segment.last_append,
+            });
+            if end > key.0 {
+                let state = SegmentState::Sealed { end, bytes, last_append };
+                self.sealed.push(SegmentView { segment: self.segment(*key), state });
+            }
+        }
+    }
+
+    /// Looks at the files, and makes durable what is kept past the known mark.
+    fn recover(&mut self, durable_end: Offset) -> Result<Option<Error>, Error> {
+        let patient = Patient {
+            id: self.id,
+            env: &self.ground.env,
+            dir: &self.dir,
+            rows: &self.rows,
+            read_side: &self.ground.read_side,
+            durable_end,
+        };
+        let begin_writes = || self.ground.manifest.begin_writes();
+        let recovered = recover(&patient, self.ground.read_only, begin_writes)?;
+        let damage = recovered.report.damage.clone();
+        self.ground.reports.lock().insert(self.id, recovered.report);
+        for (key, row) in recovered.rows {
+            self.set_segment(key, row);
+        }
+        self.sealed = recovered.segments;
+        self.end = recovered.end;
+        self.last_append = self.last_append.max(recovered.last_append);
+        if recovered.copied {
+            self.note_durable(self.end);
+            self.put_pending(Want::Durable)?;
+        }
+        self.doomed.extend(recovered.doomed);
+        Ok(damage)
+    }
+
+    fn segment(&self, (base, salt): SegmentKey) -> Arc<Segment> {
+        let place = Place { shard: self.id, base, salt };
+        let path = self.dir.join(segment_name(base, salt));
+        Arc::new(Segment::new(place, path, Arc::clone(&self.ground.read_side)))
+    }
+
+    fn set_segment(&mut self, key: SegmentKey, row: SegmentRow) {
+        self.rows.segments.insert(key, row);
+        self.pending.push(Row::Segment(self.id, key, row));
+    }
+
+    fn set_partition(&mut self, row: PartitionRow) {
+        self.rows.row = row;
+        self.pending.push(Row::Partition(self.id, row));
+    }
+
+    /// Writes the pending rows as one unit; they stay pending where that fails.
+    fn put_pending(&mut self, want: Want) -> Result<Offset, Error> {
+        let end = self.ground.manifest.put(&self.pending, want)?;
+        self.pending.clear();
+        Ok(end)
+    }
+
+    /// Takes note of a durable end, with the nearest frame from which a later scan can start.
+    fn note_durable(&mut self, durable_end: Offset) {
+        let mut row = PartitionRow { durable_end, last_append: self.last_append, ..self.rows.row };
+        if let Some(active) = &self.active {
+            let place = active.writer.segment().place();
+            let (position, end) = active.writer.at();
+            let from = if end == durable_end {
+                Some((position, end))
+            } else {
+                // Behind a roll the durable end can still lie in the segment before.
+                let index = active.writer.index();
+                index.frame_before(place.base, durable_end).filter(|_| durable_end >= place.base)
+            };
+            if let Some((position, offset)) = from {
+                row.scan_from =
+                    ScanFrom { base: place.base, salt: place.salt, position, offset };
+            }
+        }
+        if row != self.rows.row {
+            self.set_partition(row);
+        }
+    }
+
+    /// Writes down how far the log is known to be durable, if that has grown.
+    pub(crate) fn write_mark(&mut self, durable_end: Offset) -> Result<(), Error> {
+        if durable_end > self.rows.row.durable_end {
+            self.note_durable(durable_end);
+        }
+        if !self.pending.is_empty() {
+            self.put_pending(Want::Written)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down a clean end, after the last sync of the session.
+    pub(crate) fn write_close(&mut self, ends: Ends) -> Result<(), Error> {
+        if self.active.is_none() && ends.durable_end > self.rows.row.durable_end {
+            // Sealed as it was found: there is no frame behind its last one.
+            let row = PartitionRow {
+                durable_end: ends.durable_end,
+                scan_from: ScanFrom::default(),
+                last_append: self.last_append,
+                ..self.rows.row
+            };
+            self.set_partition(row);
+        }
+        self.write_mark(ends.durable_end)
+    }
+
+    /// Removes what the topic's retention lets go of; true if that changed what readers see.
+    ///
+    /// `floor` is the lowest offset that somebody still needs. Nothing that is not durable is removed.
+    pub(crate) fn retain(&mut self, ends: Ends, floor: Option<Offset>) -> Result<bool, Error> {
+        let now = self.ground.steady_now();
+        let mut retention = self.keeping.retention.clone();
+        let stale = |time| retention.max_age.is_some_and(|age| is_older(time, age, now));
+        let seals = self.active.as_ref().is_some_and(|active| {
+            !active.writer.is_empty() && (self.is_aged(active) || stale(active.writer.last_append()))
+        });
+        if seals {
+            // An idle partition would otherwise keep its last segment for ever.
+            self.seal_active(ends.durable_end);
+        }
+        let was_checked = std::mem::replace(&mut self.was_checked, true);
+        if !was_checked && expired(&self.sealed, &retention, now) == self.sealed.len() {
+            // A clock that was wrong at open must not cost the whole partition.
+            retention.max_age = retention.max_age.map(|age| age.saturating_mul(2));
+        }
+        let count = expired(&self.sealed, &retention, now);
+        let limit = floor.unwrap_or(ends.durable_end).min(ends.durable_end);
+        let removable = self.sealed.iter().take(count);
+        let start = removable.filter_map(sealed_end).take_while(|end| *end <= limit).last();
+        match start {
+            Some(start) if start > self.rows.row.start => self.trim(start).map(|()| true),
+            _ => Ok(seals),
+        }
+    }
+
+    /// Makes `start` the first offset, durably, and lets go of the segments that lie wholly below it.
+    pub(crate) fn trim(&mut self, start: Offset) -> Result<(), Error> {
+        let below = |view: &SegmentView| sealed_end(view).is_some_and(|end| end <= start);
+        let count = self.sealed.iter().take_while(|view| below(view)).count();
+        let mut rows = self.pending.clone();
+        for view in self.sealed.iter().take(count) {
+            let SegmentState::Sealed { end, bytes, last_append } = view.state else { continue };
+            let place = view.segment.place();
+            let key = (place.base, place.salt);
+            let state = SegmentRowState::Removed;
+            rows.push(Row::Segment(self.id, key, SegmentRow { state, end, bytes, last_append }));
+        }
+        let row = PartitionRow {
+            start,
+            durable_end: self.rows.row.durable_end.max(start),
+            ..self.rows.row
+        };
+        rows.push(Row::Partition(self.id, row));
+        self.ground.manifest.put(&rows, Want::Durable)?;
+        self.pending.clear();
+        for row in rows {
+            match row {
+                Row::Segment(_, key, row) => _ = self.rows.segments.insert(key, row),
+                Row::Partition(_, row) => self.rows.row = row,
+                Row::DropSegment(..) | Row::DropPartition(..) => {}
+            }
+        }
+        let gone = self.sealed.drain(..count);
+        self.doomed.extend(gone.map(|view| view.segment));
+        Ok(())
+    }
+
+    /// Unlinks the files of segments that nobody reads any more, and forgets their rows.
+    pub(crate) fn unlink_doomed(&mut self) -> Result<(), Error> {
+        if self.doomed.is_empty() {
+            return Ok(());
+        }
+        if !self.pending.is_empty() {
+            self.put_pending(Want::Durable)?;
+        }
+        let doomed = std::mem::take(&mut self.doomed);
+        let (free, read): (Vec<_>, Vec<_>) =
+            doomed.into_iter().partition(|segment| Arc::strong_count(segment) == 1);
+        self.doomed = read;
+        for segment in &free {
+            segment.forget_file();
+            match self.ground.env.fs.remove_file(segment.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    self.doomed.push(Arc::clone(segment));
+                    return Err(Error::io("unlink failed", segment.path(), error));
+                }
+                _ => {}
+            }
+            let place = segment.place();
+            let key = (place.base, place.salt);
+            self.rows.segments.remove(&key);
+            self.pending.push(Row::DropSegment(self.id, key));
+        }
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let synced = self.ground.env.fs.sync_dir(&self.dir);
+        synced.map_err(|error| Error::io("sync failed", &self.dir, error))?;
+        self.put_pending(Want::Written).map(|_| ())
+    }
+
+    /// The writer for the next round, made or rolled if need be.
+    fn ready(&mut self, ends: Ends, bytes: u64) -> Result<(), Error> {
+        if self.active.is_none() && !self.resume(ends)? {
+            self.begin_segment(ends)?;
+        }
+        let Some(active) = &self.active else { return Err(Error::bare(ErrorKind::Io)) };
+        let (position, _) = active.writer.at();
+        let is_full = position + bytes > self.keeping.segment_bytes;
+        if !active.writer.is_empty() && (is_full || self.is_aged(active)) {
+            let stretched = position + bytes <= SEGMENT_BYTES_STRETCHED;
+            match self.begin_segment(ends) {
+                // The segment that is there goes on for as long as it can.
+                Err(_) if stretched => {}
+                rolled => rolled?,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_aged(&self, active: &Active) -> bool {
+        let (Some(age), Some(first)) = (self.keeping.segment_age, active.first_append) else {
+            return false;
+        };
+        is_older(first, age, self.ground.steady_now())
+    }
+
+    /// Goes on with the segment that a clean close left open; false if there is none.
+    fn resume(&mut self, ends: Ends) -> Result<bool, Error> {
+        let Some(last) = self.sealed.last() else { return Ok(false) };
+        let place = *last.segment.place();
+        let row = self.rows.segments.get(&(place.base, place.salt));
+        if !self.vouched || row.is_none_or(|row| row.state != SegmentRowState::Active) {
+            return Ok(false);
+        }
+        let SegmentState::Sealed { bytes, end, .. } = last.state else { return Ok(false) };
+        self.ground.manifest.begin_writes()?;
+        let fs = &*self.ground.env.fs;
+        let segment = self.segment((place.base, place.salt));
+        let writer = SegmentWriter::resume(fs, segment, (bytes, end), self.last_append)?;
+        debug_assert_eq!(end, ends.written_end, "a clean close leaves nothing behind the last segment");
+        self.sealed.pop();
+        self.active = Some(Active::new(writer, None));
+        Ok(true)
+    }
+
+    /// Makes a new segment at the written end, lists it, and seals the one before.
+    fn begin_segment(&mut self, ends: Ends) -> Result<(), Error> {
+        let manifest = Arc::clone(&self.ground.manifest);
+        manifest.begin_writes()?;
+        if self.rows.segments.is_empty() {
+            let env = &self.ground.env;
+            let topic_dir = topic_dir(&self.ground.root, self.id.topic);
+            ensure_dir(env, &topic_dir, &self.ground.root.join(TOPICS_DIR))?;
+            ensure_dir(env, &self.dir, &topic_dir)?;
+        }
+        let salt = entropy_u32(&self.ground.env);
+        let key = (ends.written_end, salt);
+        let created = self.append_time();
+        let place = Place { shard: self.id, base: ends.written_end, salt };
+        let head =
+            Head { kind: FileKind::Segment, place, created, mark: ends.durable_end };
+        let writer = SegmentWriter::create(&*self.ground.env.fs, self.segment(key), &head)?;
+        let synced = self.ground.env.fs.sync_dir(&self.dir);
+        synced.map_err(|error| Error::io("sync failed", &self.dir, error))?;
+        let row = SegmentRow {
+            state: SegmentRowState::Active,
+            end: ends.written_end,
+            bytes: EMPTY_BYTES,
+            last_append: created,
+        };
+        self.set_segment(key, row);
+        let listed = match self.put_pending(Want::Written) {
+            Ok(listed) => listed,
+            Err(error) => {
+                // The row may have reached the disk all the same, so the file must stay until another row says that
+                // it is not needed. The segment before it goes on and is not sealed.
+                self.set_segment(key, SegmentRow { state: SegmentRowState::Removed, ..row });
+                self.doomed.push(Arc::clone(writer.segment()));
+                return Err(error);
+            }
+        };
+        self.seal_active(ends.durable_end);
+        self.active = Some(Active::new(writer, Some((manifest, listed))));
+        Ok(())
+    }
+
+    /// Ends the active segment; its row goes with the next write to the manifest.
+    fn seal_active(&mut self, durable_end: Offset) {
+        let Some(Active { mut writer, .. }) = self.active.take() else { return };
+        writer.seal(durable_end);
+        let (bytes, end) = writer.at();
+        let last_append = writer.last_append();
+        let place = *writer.segment().place();
+        let row = SegmentRow { state: SegmentRowState::Sealed, end, bytes, last_append };
+        self.set_segment((place.base, place.salt), row);
+        let segment = Arc::clone(writer.segment());
+        let state = SegmentState::Sealed { end, bytes, last_append };
+        self.sealed.push(SegmentView { segment, state });
+    }
+
+    /// The time of a round: never before that of the one before.
+    fn append_time(&self) -> Timestamp {
+        let now = Timestamp::from_millis(self.ground.env.clock.wall_millis());
+        now.max(self.last_append)
+    }
+
+    fn check_room(&mut self, bytes: u64) -> Result<(), Error> {
+        if !self.was_full {
+            return Ok(());
+        }
+        let free = self.ground.env.fs.available_space(&self.ground.root);
+        if free.is_ok_and(|free| free < bytes + ROOM_TO_RESUME) {
+            let full = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(Error::io("append refused", &self.dir, full));
+        }
+        self.was_full = false;
+        Ok(())
+    }
+
+    /// Lays the round down in the active segment and writes it.
+    fn lay_and_write(
+        &mut self,
+        mut round: Vec<Batch>,
+        at: Ends,
+    ) -> Result<Vec<(FrameHeader, Bytes)>, WriteFailure> {
+        let append_time = self.append_time();
+        let unharmed = |error| WriteFailure { error, in_doubt: false };
+        let Some(active) = &mut self.active else {
+            return Err(unharmed(Error::bare(ErrorKind::Io)));
+        };
+        let seed = active.writer.segment().seed();
+        let mut base_offset = at.written_end;
+        let mut headers = Vec::with_capacity(round.len());
+        for batch in &mut round {
+            let lay_down = LayDown { base_offset, durable_end: at.durable_end, append_time };
+            let header = batch.lay_down(seed, lay_down);
+            base_offset = header.end_offset();
+            headers.push(header);
+        }
+        let frames = headers.iter().copied().zip(round.iter().map(Batch::bytes));
+        let written = active.writer.write(&frames.collect::<Vec<_>>());
+        if let Err(error) = written {
+            let is_full =
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            // A full disk is no reason to stop, if what was written can be taken back for good.
+            let in_doubt = !is_full || active.writer.cut().is_err();
+            self.was_full = is_full;
+            let error = Error::io("write failed", active.writer.segment().path(), error);
+            return Err(WriteFailure { error, in_doubt });
+        }
+        active.first_append.get_or_insert(append_time);
+        self.last_append = append_time;
+        self.end = base_offset;
+        Ok(headers.into_iter().zip(round.into_iter().map(Batch::into_bytes)).collect())
+    }
+}
+
+impl Tail for PartitionLog {
+    type View = Arc<View>;
+
+    fn open(&mut self, durable_end: Offset) -> Result<Opened<Arc<View>>, Error> {
+        self.sealed.clear();
+        self.active = None;
+        // A close vouches for the first opening of a session, and not for what a failure has left.
+        self.vouched &= !std::mem::replace(&mut self.opened, true);
+        let damage = if self.vouched {
+            self.trust_rows();
+            None
+        } else {
+            self.recover(durable_end)?
+        };
+        let stopped = match damage {
+            _ if self.ground.read_only => Some(Error::bare(ErrorKind::ReadOnly)),
+            Some(damage) => Some(Error::poisoned(&damage)),
+            None => None,
+        };
+        let opened = Opened { end: self.end, view: self.view(), stopped };
+        self.was_full = false;
+        Ok(opened)
+    }
+
+    fn write(
+        &mut self,
+        round: Vec<Batch>,
+        at: Ends,
+    ) -> Result<Laid<Arc<View>>, WriteFailure> {
+        let bytes: u64 = round.iter().map(|batch| batch.len() as u64).sum();
+        let before = self.active.as_ref().map(|active| *active.writer.segment().place());
+        self.check_room(bytes)
+            .and_then(|()| self.ready(at, bytes))
+            .map_err(|error| WriteFailure { error, in_doubt: false })?;
+        let frames = self.lay_and_write(round, at)?;
+        let Some(active) = &mut self.active else {
+            let error = Error::bare(ErrorKind::Io);
+            return Err(WriteFailure { error, in_doubt: true });
+        };
+        let target = Arc::clone(&active.target) as Arc<dyn SyncTarget>;
+        let rolled = before != Some(*active.writer.segment().place());
+        let entries = active.writer.index().len();
+        let indexed = entries >= active.published + PUBLISH_INDEX_EVERY;
+        let view = (rolled || indexed).then(|| {
+            active.published = entries;
+        });
+        let view = view.map(|()| self.view());
+        Ok(Laid { frames, view, target, synced_before: false })
+    }
+}
+
+impl Active {
+    fn new(writer: SegmentWriter, row: Option<(Arc<Manifest>, Offset)>) -> Self {
+        let file = Arc::clone(writer.file());
+        let path = writer.segment().path().to_path_buf();
+        let target = Arc::new(ActiveFile { file, path, row });
+        let first_append = (!writer.is_empty()).then(|| writer.last_append());
+        Self { writer, target, first_append, published: 0 }
+    }
+}
+
+fn sealed_end(view: &SegmentView) -> Option<Offset> {
+    match view.state {
+        SegmentState::Sealed { end, .. } => Some(end),
+        SegmentState::Active { .. } => None,
+    }
+}
+
+/// How many of the oldest segments retention lets go of.
+fn expired(sealed: &[SegmentView], retention: &Retention, now: Timestamp) -> usize {
+    let sizes = sealed.iter().filter_map(|view| match view.state {
+        SegmentState::Sealed { bytes, last_append, .. } => Some((bytes, last_append)),
+        SegmentState::Active { .. } => None,
+    });
+    let mut left: u64 = sizes.clone().map(|(bytes, _)| bytes).sum();
+    let goes = |(bytes, last_append): &(u64, Timestamp)| {
+        left = left.saturating_sub(*bytes);
+        retention.max_age.is_some_and(|age| is_older(*last_append, age, now))
+            || retention.max_bytes.is_some_and(|most| left >= most)
+    };
+    sizes.take_while(goes).count()
+}
+
+/// Whether something of `time` is older than `age` at `now`.
+pub(crate) fn is_older(time: Timestamp, age: Duration, now: Timestamp) -> bool {
+    let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    now.as_millis().saturating_sub(time.as_millis()) > age
+}

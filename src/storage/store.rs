@@ -1,0 +1,487 @@
+//! All shards of a log: open, close, and the work that time asks for.
+//!
+//! The store takes the directory, reads the journals in their order, and makes a shard for every partition that the
+//! catalog has. It knows numbers, bytes and offsets; names and groups belong to the floors above.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::SyncPolicy;
+use crate::env::{Env, Lock};
+use crate::error::Error;
+use crate::format::layout::{JournalKind, TOPICS_DIR, parse_segment_name, topic_dir};
+use crate::offset::{Offset, ShardId, Timestamp, TopicId};
+use crate::storage::buffer::BufferPool;
+use crate::storage::commit::{Budget, Want};
+use crate::storage::committer::Committer;
+use crate::storage::files::Files;
+use crate::storage::journal::{Journal, JournalHome};
+use crate::storage::judge::PartitionReport;
+use crate::storage::manifest::{ManifestState, PartitionRows, Row};
+use crate::storage::opening::{self, Opening};
+use crate::storage::partition::{Ground, Keeping, PartitionLog};
+use crate::storage::segment::ReadSide;
+use crate::storage::shard::{Background, BackgroundFailure, Serve, Shard, ShardOptions};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+
+/// One partition that many threads append to and many read.
+pub(crate) type PartitionShard = Shard<PartitionLog>;
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreOptions {
+    pub(crate) budget: Budget,
+    pub(crate) ring_bytes: usize,
+    pub(crate) open_files: usize,
+    pub(crate) wait_for_lock: Duration,
+    pub(crate) read_only: bool,
+    pub(crate) manual_maintenance: bool,
+    pub(crate) check_interval: Duration,
+}
+
+/// Everything of one log that stands on disk.
+pub(crate) struct Store {
+    me: Weak<Self>,
+    ground: Arc<Ground>,
+    committer: Arc<Committer>,
+    options: StoreOptions,
+    catalog: Arc<Journal>,
+    lock: Mutex<Option<Box<dyn Lock>>>,
+    shards: Mutex<BTreeMap<ShardId, Arc<PartitionShard>>>,
+    /// What the manifest said at open, for partitions that have no shard yet.
+    found: Mutex<ManifestState>,
+    known: Mutex<BTreeMap<ShardId, Known>>,
+    largest_topic: Mutex<TopicId>,
+    /// A retention job is scheduled.
+    retains: AtomicBool,
+    /// A mark job is scheduled.
+    marks: AtomicBool,
+    closed: AtomicBool,
+}
+
+/// What the store keeps in mind of a partition.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// How far the manifest says it is durable.
+    mark: Offset,
+    /// Whether a clean close vouches for it, or it was made in this session.
+    vouched: bool,
+}
+
+impl Store {
+    /// Takes the directory and reads its journals; no segment is opened.
+    pub(crate) fn open(
+        env: &Env,
+        root: &Path,
+        options: StoreOptions,
+        committer: Arc<Committer>,
+    ) -> Result<(Arc<Self>, Opening), Error> {
+        let mut opening = Opening::default();
+        let wait_for_lock = (!options.read_only).then_some(options.wait_for_lock);
+        let lock = opening::enter(env, root, wait_for_lock, &mut opening)?;
+        let home = JournalHome {
+            env: env.clone(),
+            root: root.to_path_buf(),
+            background: Arc::clone(&committer) as Arc<dyn Background>,
+            read_only: options.read_only,
+        };
+        let (manifest, catalog, state) = opening::open_journals(&home, &mut opening)?;
+        let largest_topic = opening::largest_topic(env, root, &state)?;
+        let read_side = ReadSide {
+            files: Files::new(Arc::clone(&env.fs), options.open_files),
+            buffers: BufferPool::new(),
+        };
+        let ground = Arc::new(Ground {
+            env: env.clone(),
+            root: root.to_path_buf(),
+            manifest,
+            read_side: Arc::new(read_side),
+            read_only: options.read_only,
+            opened_at: (
+                Timestamp::from_millis(env.clock.wall_millis()),
+                env.clock.monotonic(),
+            ),
+            reports: Mutex::default(),
+        });
+        let store = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            ground,
+            committer,
+            options,
+            catalog,
+            lock: Mutex::new(lock),
+            shards: Mutex::default(),
+            found: Mutex::new(state),
+            known: Mutex::default(),
+            largest_topic: Mutex::new(largest_topic),
+            retains: AtomicBool::new(false),
+            marks: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        });
+        Ok((store, opening))
+    }
+
+    /// The journal of the catalog.
+    pub(crate) fn catalog(&self) -> &Arc<Journal> {
+        &self.catalog
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.ground.env
+    }
+
+    /// A topic id that no topic has had.
+    pub(crate) fn next_topic_id(&self) -> TopicId {
+        let mut largest = self.largest_topic.lock();
+        *largest = TopicId::new(largest.value() + 1);
+        *largest
+    }
+
+    /// Takes note of a topic id that is in use.
+    pub(crate) fn know_topic_id(&self, topic: TopicId) {
+        let mut largest = self.largest_topic.lock();
+        *largest = (*largest).max(topic);
+    }
+
+    /// Lists new partitions durably; they become part of the log with the catalog's entry.
+    pub(crate) fn create_partitions(&self, ids: &[ShardId]) -> Result<(), Error> {
+        let rows = ids.iter().map(|id| Row::Partition(*id, Default::default()));
+        self.ground.manifest.put(&rows.collect::<Vec<_>>(), Want::Durable).map(|_| ())
+    }
+
+    /// Makes the shard of a partition that the catalog has.
+    pub(crate) fn add_shard(
+        &self,
+        id: ShardId,
+        policy: SyncPolicy,
+        keeping: Keeping,
+    ) -> Arc<PartitionShard> {
+        let (rows, vouched) = {
+            let mut found = self.found.lock();
+            let vouched = found.clean.as_ref().is_some_and(|clean| !clean.except.contains(&id));
+            let listed = found.partitions.remove(&id);
+            // A partition made in this session starts empty, and there is nothing to recover.
+            let is_new = listed.is_none();
+            (listed.unwrap_or_default(), vouched || is_new)
+        };
+        if keeping.retention.max_age.is_some()
+            || keeping.retention.max_bytes.is_some()
+            || keeping.segment_age.is_some()
+        {
+            self.schedule_retention();
+        }
+        self.known.lock().insert(id, Known { mark: rows.row.durable_end, vouched });
+        let log = PartitionLog::new(id, Arc::clone(&self.ground), keeping, rows, vouched);
+        let options = ShardOptions {
+            id,
+            policy,
+            budget: self.options.budget,
+            ring_bytes: self.options.ring_bytes,
+        };
+        let clock = Arc::clone(&self.ground.env.clock);
+        let background = Arc::new(Errands {
+            committer: Arc::clone(&self.committer),
+            store: Weak::clone(&self.me),
+        });
+        let shard = Shard::new(log, &options, clock, background);
+        self.shards.lock().insert(id, Arc::clone(&shard));
+        shard
+    }
+
+    /// Drops what the manifest lists of partitions that the catalog does not have.
+    ///
+    /// They are the remains of a creation or a deletion that did not come to its end.
+    pub(crate) fn drop_orphans(&self) -> Result<(), Error> {
+        let orphans = std::mem::take(&mut self.found.lock().partitions);
+        if orphans.is_empty() || self.options.read_only {
+            return Ok(());
+        }
+        let topics = orphans.keys().map(|id| id.topic).collect::<std::collections::BTreeSet<_>>();
+        for topic in topics {
+            self.unlink_topic(topic)?;
+        }
+        let rows = orphans.iter().flat_map(|(id, rows)| drop_rows(*id, rows)).collect::<Vec<_>>();
+        self.ground.manifest.put(&rows, Want::Written).map(|_| ())
+    }
+
+    /// Removes a topic's shards, files and rows; the catalog has forgotten it already.
+    ///
+    /// # Errors
+    /// What the system says; the next open removes what is left.
+    pub(crate) fn drop_topic(&self, topic: TopicId, reason: &Error) -> Result<(), Error> {
+        let gone = {
+            let mut shards = self.shards.lock();
+            let (gone, kept) =
+                std::mem::take(&mut *shards).into_iter().partition(|(id, _)| id.topic == topic);
+            *shards = kept;
+            gone
+        };
+        let gone: BTreeMap<ShardId, Arc<PartitionShard>> = gone;
+        let mut rows = Vec::new();
+        for (id, shard) in &gone {
+            shard.close(reason);
+            self.known.lock().remove(id);
+            self.ground.reports.lock().remove(id);
+            match shard.exclusive(|log, _| (log.abandon(), None)) {
+                Ok(own) => rows.extend(drop_rows(*id, &own)),
+                Err(_) => rows.push(Row::DropPartition(*id)),
+            }
+        }
+        self.unlink_topic(topic)?;
+        self.ground.manifest.put(&rows, Want::Written).map(|_| ())
+    }
+
+    /// Unlinks every file of a topic that has the name of one of ours, then the directories if they are empty.
+    fn unlink_topic(&self, topic: TopicId) -> Result<(), Error> {
+        let fs = &self.ground.env.fs;
+        let dir = topic_dir(&self.ground.root, topic);
+        let gone = |result: io::Result<()>, path: &Path| match result {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("unlink failed", path, error)),
+            Ok(()) => Ok(()),
+        };
+        for partition in opening::names(&self.ground.env, &dir)? {
+            let partition = dir.join(partition);
+            for name in opening::names(&self.ground.env, &partition)? {
+                if parse_segment_name(&name).is_some() {
+                    let path = partition.join(name);
+                    gone(fs.remove_file(&path), &path)?;
+                }
+            }
+            // A directory with a stranger's file in it stays.
+            let _ = fs.remove_dir(&partition);
+        }
+        let _ = fs.remove_dir(&dir);
+        let topics = self.ground.root.join(TOPICS_DIR);
+        fs.sync_dir(&topics).map_err(|error| Error::io("sync failed", &topics, error))
+    }
+
+    /// Everything that time asks for: late syncs, durable marks, retention, unlinking.
+    pub(crate) fn maintain(&self) -> Result<(), Error> {
+        let mut first = Ok(());
+        for shard in self.all_shards() {
+            if shard.is_opened() {
+                shard.serve();
+            }
+        }
+        for result in [self.write_marks(), self.retain()] {
+            first = first.and(result);
+        }
+        first
+    }
+
+    /// Writes down how far partitions have become durable since the last time.
+    pub(crate) fn write_marks(&self) -> Result<(), Error> {
+        for (id, shard) in self.shards_by_id() {
+            let known = self.known(id);
+            if !shard.is_opened() || shard.ends().durable_end <= known.mark {
+                continue;
+            }
+            let durable_end = shard.exclusive(|log, ends| {
+                (log.write_mark(ends.durable_end).map(|()| ends.durable_end), None)
+            })??;
+            self.known.lock().insert(id, Known { mark: durable_end, ..known });
+        }
+        Ok(())
+    }
+
+    /// Removes what retention lets go of, in all partitions, and unlinks what nobody reads.
+    pub(crate) fn retain(&self) -> Result<(), Error> {
+        let mut first = Ok(());
+        for shard in self.all_shards() {
+            let result = shard.exclusive(|log, ends| {
+                let retained = log.retain(ends, None);
+                let view = matches!(retained, Ok(true)).then(|| log.view());
+                (retained, view)
+            });
+            let result = result.and_then(|retained| retained);
+            let unlinked = self.unlink_doomed(&shard);
+            first = first.and(result.map(|_| ())).and(unlinked);
+        }
+        first
+    }
+
+    /// Makes `before` the first offset of a partition, or as near to it as is durable; returns the new start.
+    pub(crate) fn trim(&self, shard: &PartitionShard, before: Offset) -> Result<Offset, Error> {
+        let durable_end = shard.sync_written()?;
+        let start = shard.exclusive(|log, _| {
+            let start = before.min(durable_end);
+            if start <= log.start() {
+                return (Ok(log.start()), None);
+            }
+            let trimmed = log.trim(start).map(|()| start);
+            let view = trimmed.is_ok().then(|| log.view());
+            (trimmed, view)
+        })??;
+        self.unlink_doomed(shard)?;
+        Ok(start)
+    }
+
+    fn unlink_doomed(&self, shard: &PartitionShard) -> Result<(), Error> {
+        shard.exclusive(|log, _| (log.unlink_doomed(), None))?
+    }
+
+    /// Opens one partition anew after a failure.
+    pub(crate) fn reopen(&self, shard: &PartitionShard) -> Result<(), Error> {
+        shard.reopen()
+    }
+
+    /// What recovery found so far, and which partitions it has not looked at.
+    pub(crate) fn reports(&self) -> (BTreeMap<ShardId, PartitionReport>, Vec<ShardId>) {
+        let pending = self.shards_by_id().into_iter().filter(|(_, shard)| !shard.is_opened());
+        let pending = pending.map(|(id, _)| id).filter(|id| !self.known(*id).vouched).collect();
+        (self.ground.reports.lock().clone(), pending)
+    }
+
+    /// How many segment files are open for reading.
+    pub(crate) fn open_files(&self) -> usize {
+        self.ground.read_side.files.len()
+    }
+
+    /// Syncs everything, writes the clean-close marker, and lets go of the directory.
+    ///
+    /// # Errors
+    /// The first failure; the directory is let go of all the same, and the next open recovers.
+    pub(crate) fn close(&self, reason: &Error) -> Result<(), Error> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let mut first = Ok(());
+        let mut except = Vec::new();
+        let shards = self.shards_by_id();
+        for (_, shard) in &shards {
+            shard.close(reason);
+        }
+        for (_, shard) in &shards {
+            if shard.is_opened() {
+                shard.start_sync();
+            }
+        }
+        for (id, shard) in &shards {
+            if !shard.is_opened() {
+                except.extend((!self.known(*id).vouched).then_some(*id));
+                continue;
+            }
+            let written = shard.sync_written().and_then(|_| {
+                shard.exclusive(|log, ends| (log.write_close(ends), None))?
+            });
+            if written.is_err() || shard.observe(|commit, _, _| commit.stopped().is_some()) {
+                except.push(*id);
+            }
+            first = first.and(written);
+        }
+        let marked = match self.options.read_only {
+            true => Ok(()),
+            false => self.ground.manifest.close(except),
+        };
+        self.let_go();
+        first.and(marked)
+    }
+
+    /// Stops the threads and frees the lock, and nothing else: the next open is an unclean one.
+    pub(crate) fn let_go(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.committer.shut_down();
+        self.lock.lock().take();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn known(&self, id: ShardId) -> Known {
+        self.known.lock().get(&id).copied().unwrap_or_default()
+    }
+
+    fn all_shards(&self) -> Vec<Arc<PartitionShard>> {
+        self.shards.lock().values().cloned().collect()
+    }
+
+    fn shards_by_id(&self) -> Vec<(ShardId, Arc<PartitionShard>)> {
+        self.shards.lock().iter().map(|(id, shard)| (*id, Arc::clone(shard))).collect()
+    }
+
+    /// Has retention looked at from now on, at every check interval.
+    pub(crate) fn schedule_retention(&self) {
+        if !self.options.manual_maintenance && !self.retains.swap(true, Ordering::AcqRel) {
+            let job = Arc::new(RetentionJob { store: Weak::clone(&self.me) });
+            self.committer.request_after(self.options.check_interval, job);
+        }
+    }
+
+    fn tell(&self, result: Result<(), Error>) {
+        if let Err(error) = result {
+            let id = JournalKind::Manifest.shard();
+            self.committer.report(BackgroundFailure { id, error, void: None });
+        }
+    }
+}
+
+/// Applies retention, again and again.
+struct RetentionJob {
+    store: Weak<Store>,
+}
+
+impl Serve for RetentionJob {
+    fn serve(&self) {
+        if let Some(store) = self.store.upgrade().filter(|store| !store.is_closed()) {
+            store.tell(store.retain());
+            store.retains.store(false, Ordering::Release);
+            store.schedule_retention();
+        }
+    }
+}
+
+/// Writes down how far the log is durable, once for all that became so in the meantime.
+struct MarkJob {
+    store: Weak<Store>,
+}
+
+impl Serve for MarkJob {
+    fn serve(&self) {
+        if let Some(store) = self.store.upgrade().filter(|store| !store.is_closed()) {
+            store.marks.store(false, Ordering::Release);
+            store.tell(store.write_marks());
+        }
+    }
+}
+
+/// The background as shards see it: the committer, and a note to the store when something became durable.
+#[derive(Debug)]
+struct Errands {
+    committer: Arc<Committer>,
+    store: Weak<Store>,
+}
+
+impl Background for Errands {
+    fn request(&self, job: Arc<dyn Serve>) {
+        self.committer.request(job);
+    }
+
+    fn request_after(&self, delay: Duration, job: Arc<dyn Serve>) {
+        self.committer.request_after(delay, job);
+    }
+
+    fn report(&self, failure: BackgroundFailure) {
+        self.committer.report(failure);
+    }
+
+    fn became_durable(&self) {
+        let Some(store) = self.store.upgrade() else { return };
+        if !store.options.manual_maintenance && !store.marks.swap(true, Ordering::AcqRel) {
+            let job = Arc::new(MarkJob { store: Weak::clone(&self.store) });
+            self.committer.request_after(MARK_INTERVAL, job);
+        }
+    }
+}
+
+/// Durable ends are written down at most this often.
+const MARK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The rows that forget a partition.
+fn drop_rows(id: ShardId, rows: &PartitionRows) -> Vec<Row> {
+    let segments = rows.segments.keys().map(|key| Row::DropSegment(id, *key));
+    segments.chain([Row::DropPartition(id)]).collect()
+}
