@@ -21,7 +21,7 @@ pub(crate) struct Topic {
     pub(crate) name: TopicName,
     pub(crate) id: TopicId,
     /// Keeps the files and threads alive for as long as anybody has a handle.
-    pub(crate) store: Arc<Store>,
+    _store: Arc<Store>,
     current: Mutex<Arc<TopicState>>,
 }
 
@@ -40,7 +40,7 @@ impl Topic {
         shards: Vec<Arc<PartitionShard>>,
     ) -> Self {
         let current = Mutex::new(Arc::new(TopicState { config, shards }));
-        Self { name, id, store, current }
+        Self { name, id, _store: store, current }
     }
 
     /// The topic as it is now.

@@ -73,18 +73,23 @@ impl Cursor {
         self.shard.unwatch(watcher);
     }
 
-    /// The next batches, about `max_bytes` of them; none at the end of what can be seen.
+    /// The next batches, about `max_bytes` of them; none at the end of what can be seen, or at `until`.
     ///
     /// # Errors
     /// `Corrupt` or `MissingSegment` with the offsets that cannot be read, `OffsetOutOfRange` if retention has passed
     /// the position, `Closed` or `UnknownTopic` if the log was closed or the topic deleted.
-    pub(crate) fn fetch(&mut self, max_bytes: usize) -> Result<Option<Fetched>, Error> {
+    pub(crate) fn fetch(
+        &mut self,
+        until: Option<Offset>,
+        max_bytes: usize,
+    ) -> Result<Option<Fetched>, Error> {
         self.shard.ensure_open()?;
         let from = self.position;
         let incarnation = self.shard.incarnation();
         let (start, end, closed, tail, view) = self.shard.observe(|commit, view, ring| {
             let end = commit.visible_end();
-            let tail = (from < end).then(|| ring.fetch(from, end, max_bytes)).flatten();
+            let limit = until.map_or(end, |until| end.min(until));
+            let tail = (from < limit).then(|| ring.fetch(from, limit, max_bytes)).flatten();
             (view.start, end, commit.closed().cloned(), tail, Arc::clone(view))
         });
         if let Some(error) = closed {
@@ -98,7 +103,8 @@ impl Cursor {
         if from < start || from > end {
             return Err(Error::out_of_range(from, start..end));
         }
-        if from == end {
+        let end = until.map_or(end, |until| end.min(until));
+        if from >= end {
             return Ok(None);
         }
         let batches = match tail {

@@ -30,9 +30,34 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+use std::path::Path;
+
+use crate::config::LogOptions;
+use crate::error::Error;
+use crate::log::Log;
+
 pub use crate::env::disk::env as disk_env;
 pub use crate::env::memory::env as memory_env;
 pub use crate::env::sim::{CrashPolicy, FailedSync, Fault, Op, OpKind, Repeat, SimDisk};
 pub use crate::env::{
     Access, Clock, DirEntry, Entropy, EntryKind, Env, File, Fs, Join, Lock, ManualClock, Spawn,
 };
+
+/// Opens a log in a world of the caller's choice.
+///
+/// # Errors
+/// As for [`Log::open`], and `InvalidConfig`.
+///
+/// # Examples
+/// ```
+/// use brooklet::testing::{SimDisk, open};
+/// use brooklet::LogOptions;
+///
+/// let disk = SimDisk::new(7);
+/// let log = open(&disk.env(), disk.root().join("log"), LogOptions::new())?;
+/// log.close()?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
+pub fn open(env: &Env, dir: impl AsRef<Path>, options: LogOptions) -> Result<Log, Error> {
+    Log::open_in(env, dir.as_ref(), options)
+}

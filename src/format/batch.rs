@@ -113,11 +113,6 @@ impl BatchBuilder {
         Self { bytes, count: 0, attributes: 0, base_timestamp: None, max_time_delta: 0 }
     }
 
-    /// How many bytes the frame has so far.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// Whether no record is in it.
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0

@@ -70,11 +70,6 @@ impl Index {
         Some(self.entries.get(found)?.position)
     }
 
-    /// The largest record timestamp in the segment.
-    pub(crate) fn max_timestamp(&self) -> Option<Timestamp> {
-        self.entries.last().map(|entry| entry.max_timestamp)
-    }
-
     /// How many stretches are indexed.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

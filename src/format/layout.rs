@@ -17,8 +17,6 @@ use crate::offset::{Offset, PartitionId, ShardId, TopicId};
 pub(crate) const LOCK_FILE: &str = "LOCK";
 /// The directory under which every topic has its own.
 pub(crate) const TOPICS_DIR: &str = "topics";
-/// A segment file that was made ahead and has no place yet.
-pub(crate) const NEXT_SEGMENT: &str = "next.seg";
 /// A journal file that was made ahead and has no place yet.
 pub(crate) const NEXT_JOURNAL: &str = "next.jnl";
 

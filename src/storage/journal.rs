@@ -457,7 +457,10 @@ fn apply<'a>(entries: &mut Entries, changes: impl Iterator<Item = (&'a [u8], Opt
 fn encode(changes: &[Change]) -> Result<Batch, Error> {
     let mut builder = BatchBuilder::with_capacity(HEADER_BYTES + 64 * changes.len());
     for (key, value) in changes {
-        push(&mut builder, key, value.as_deref(), RECORD_BYTES_MAX)?;
+        if push(&mut builder, key, value.as_deref(), RECORD_BYTES_MAX)? == Fit::NextBatch {
+            let text = "the change is too large for one entry";
+            return Err(Error::new(ErrorKind::InvalidConfig, text));
+        }
     }
     Ok(builder.finish())
 }

@@ -265,11 +265,6 @@ impl Patient<'_> {
 }
 
 impl Verdict {
-    /// Whether damage was found that must not be built upon.
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.report.damage.is_some()
-    }
-
     fn trust(&mut self, view: SegmentView, end: Offset) {
         self.segments.push(view);
         self.end = end;

@@ -29,7 +29,6 @@ pub(crate) struct Scan {
 #[derive(Clone, Debug)]
 pub(crate) struct Damage {
     pub(crate) position: u64,
-    pub(crate) from: Offset,
     /// The first offset behind the damage, if anything stands behind it.
     pub(crate) until: Option<Offset>,
     pub(crate) reason: FrameError,
@@ -62,24 +61,20 @@ pub(crate) fn scan(
                         found.good = walk.at();
                     }
                     Ok(_) => found.end_behind = Some(header.end_offset()),
-                    Err(reason) => found.note(Damage {
-                        position,
-                        from: header.base_offset,
-                        until: Some(header.end_offset()),
-                        reason,
-                    }),
+                    Err(reason) => {
+                        found.note(Damage { position, until: Some(header.end_offset()), reason });
+                    }
                 }
             }
-            Step::Hole { position, from, until, reason } => {
-                found.note(Damage { position, from, until: Some(until), reason });
+            Step::Hole { position, until, reason, .. } => {
+                found.note(Damage { position, until: Some(until), reason });
             }
             // Room that was allocated ahead and never written.
             Step::Rest { reason: FrameError::Zeros, position } if walk.is_blank(position)? => {
                 return Ok(found);
             }
             Step::Rest { position, reason } => {
-                let (_, from) = walk.at();
-                found.note(Damage { position, from, until: None, reason });
+                found.note(Damage { position, until: None, reason });
                 return Ok(found);
             }
             Step::End { .. } => return Ok(found),

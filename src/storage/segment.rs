@@ -80,10 +80,6 @@ impl Segment {
         self.seed
     }
 
-    pub(crate) fn buffers(&self) -> &BufferPool {
-        &self.read_side.buffers
-    }
-
     /// Lets go of the shared descriptor, before the file is unlinked.
     pub(crate) fn forget_file(&self) {
         self.read_side.files.forget(&self.place);

@@ -323,11 +323,6 @@ impl Store {
         shard.exclusive(|log, _| (log.unlink_doomed(), None))?
     }
 
-    /// Opens one partition anew after a failure.
-    pub(crate) fn reopen(&self, shard: &PartitionShard) -> Result<(), Error> {
-        shard.reopen()
-    }
-
     /// What recovery found so far, and which partitions it has not looked at.
     pub(crate) fn reports(&self) -> (BTreeMap<ShardId, PartitionReport>, Vec<ShardId>) {
         let pending = self.shards_by_id().into_iter().filter(|(_, shard)| !shard.is_opened());
@@ -416,6 +411,18 @@ impl Store {
             let id = JournalKind::Manifest.shard();
             self.committer.report(BackgroundFailure { id, error, void: None });
         }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("root", &self.ground.root).finish_non_exhaustive()
     }
 }
 

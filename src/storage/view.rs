@@ -92,17 +92,6 @@ impl View {
         Ok(None)
     }
 
-    /// The bytes of all frames, as far as the view knows them.
-    pub(crate) fn sealed_bytes(&self) -> u64 {
-        self.segments
-            .iter()
-            .map(|segment| match segment.state {
-                SegmentState::Sealed { bytes, .. } => bytes,
-                SegmentState::Active { .. } => 0,
-            })
-            .sum()
-    }
-
     fn segment_of(&self, offset: Offset) -> Option<&SegmentView> {
         let behind = self.segments.partition_point(|segment| segment.segment.base() <= offset);
         self.segments.get(behind.checked_sub(1)?)

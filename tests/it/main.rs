@@ -9,4 +9,5 @@
 
 mod env;
 mod sim;
+mod smoke;
 mod tidy;

@@ -1,0 +1,576 @@
+//! The log itself: builds and connects everything below it. No algorithm lives here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use crate::catalog::{Topic, read_topics, remove_topic, shard_ids, write_topic};
+use crate::config::{BackgroundError, LogOptions, TopicConfig};
+use crate::env::{Env, disk, memory};
+use crate::error::{Error, ErrorKind};
+use crate::name::TopicName;
+use crate::offset::{Offset, PartitionId, ShardId, TopicId, TopicPartition};
+use crate::producer::Producer;
+use crate::reader::ReaderBuilder;
+use crate::report::{
+    Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
+};
+use crate::storage::commit::Budget;
+use crate::storage::committer::Committer;
+use crate::storage::opening::Opening;
+use crate::storage::partition::Keeping;
+use crate::storage::shard::BackgroundFailure;
+use crate::storage::store::{PartitionShard, Store, StoreOptions};
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
+
+/// An event log in one directory, open in this process. Clones are handles to the same log.
+///
+/// The log is let go of when the last handle is gone, producers and readers included: its threads stop and its lock is
+/// free, but nothing is synced any more. [`close`](Self::close) ends it properly and reports failures.
+///
+/// # Examples
+/// ```
+/// use brooklet::{Log, Record, TopicConfig};
+///
+/// let dir = tempfile::tempdir()?;
+/// let log = Log::open(dir.path())?;
+/// log.create_topic("orders", TopicConfig::new().partitions(3))?;
+/// let receipt = log.producer("orders")?.send(Record::new("created").key("order-42"))?;
+/// log.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<Store>,
+    options: LogOptions,
+    topics: Arc<Topics>,
+    opening: Opening,
+    closed: AtomicBool,
+    turn: Turn,
+}
+
+/// The topics by name; shared with the hook for background errors, which tells them by name.
+#[derive(Default)]
+struct Topics {
+    by_name: Mutex<BTreeMap<TopicName, Arc<Topic>>>,
+    names: Mutex<BTreeMap<TopicId, TopicName>>,
+}
+
+/// Lets one change of the catalog happen after another, without a lock over its files.
+#[derive(Default)]
+struct Turn {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+impl Log {
+    /// Opens the log in a directory on disk, which is made if it is not there.
+    ///
+    /// # Errors
+    /// `AlreadyOpen` if it is open elsewhere, `NotALog` if the directory holds something else, `UnsupportedVersion`,
+    /// `Corrupt` if the log's own books are damaged, and what the system says.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        LogOptions::new().open(dir)
+    }
+
+    /// A log in memory, for tests and for events that need not outlive the process.
+    ///
+    /// It runs the same code over files in memory, without any thread of its own.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn in_memory() -> Result<Self, Error> {
+        LogOptions::new().open_in_memory()
+    }
+
+    pub(crate) fn open_in(env: &Env, dir: &Path, options: LogOptions) -> Result<Self, Error> {
+        let told = |error: Error| error.during(format_args!("open {}", dir.display()));
+        options.check().map_err(told)?;
+        let topics = Arc::new(Topics::default());
+        let committer = Committer::new(env, report_to(&options, &topics));
+        let (store, opening) =
+            Store::open(env, dir, store_options(&options), committer).map_err(told)?;
+        let inner = Inner {
+            store,
+            options,
+            topics,
+            opening,
+            closed: AtomicBool::new(false),
+            turn: Turn::default(),
+        };
+        inner.load_topics().map_err(told)?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes a topic.
+    ///
+    /// # Errors
+    /// `TopicExists`, `InvalidName`, `InvalidConfig`, `ReadOnly`, `Closed`, and what the system says; the topic is then
+    /// not there, unless its last sync failed and the next open finds it all the same.
+    pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), Error> {
+        let told = |error: Error| error.during(format_args!("create topic {name}"));
+        let name = topic_name(name).map_err(told)?;
+        let _turn = self.inner.begin_change().map_err(told)?;
+        if self.inner.topics.by_name.lock().contains_key(&name) {
+            return Err(told(Error::bare(ErrorKind::TopicExists)));
+        }
+        self.inner.create(name, config).map_err(told)
+    }
+
+    /// Makes a topic unless it is there, and says whether and in what the one that is there differs.
+    ///
+    /// # Errors
+    /// As for [`create_topic`](Self::create_topic), but for `TopicExists`.
+    pub fn ensure_topic(&self, name: &str, config: TopicConfig) -> Result<Ensured, Error> {
+        let told = |error: Error| error.during(format_args!("ensure topic {name}"));
+        let name = topic_name(name).map_err(told)?;
+        config.check().map_err(told)?;
+        let _turn = self.inner.begin_change().map_err(told)?;
+        let existing = self.inner.topics.by_name.lock().get(&name).cloned();
+        match existing {
+            None => self.inner.create(name, config).map(|()| Ensured::Created).map_err(told),
+            Some(topic) => {
+                let wanted = self.inner.with_defaults(config);
+                Ok(match differences(&topic.state().config, &wanted) {
+                    differs if differs.is_empty() => Ensured::Unchanged,
+                    differs => Ensured::Differs(differs),
+                })
+            }
+        }
+    }
+
+    /// Deletes a topic and its records; its disk space is free when this returns.
+    ///
+    /// Handles to it fail with `UnknownTopic` from then on. A topic made under the same name later has nothing of it.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `ReadOnly`, `Closed`, and what the system says. If the files could not be removed, the topic is
+    /// gone all the same, and the next open removes them.
+    pub fn delete_topic(&self, name: &str) -> Result<(), Error> {
+        let told = |error: Error| error.during(format_args!("delete topic {name}"));
+        let _turn = self.inner.begin_change().map_err(told)?;
+        let topic = self.inner.topic(name).map_err(told)?;
+        remove_topic(self.inner.store.catalog(), &topic.name).map_err(told)?;
+        self.inner.topics.by_name.lock().remove(&topic.name);
+        let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted");
+        self.inner.store.drop_topic(topic.id, &reason).map_err(told)?;
+        self.inner.topics.names.lock().remove(&topic.id);
+        Ok(())
+    }
+
+    /// All topics, by name.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn topics(&self) -> Result<Vec<TopicInfo>, Error> {
+        self.inner.check_open()?;
+        Ok(self.inner.topics.by_name.lock().values().map(|topic| describe(topic)).collect())
+    }
+
+    /// One topic.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `Closed`.
+    pub fn topic(&self, name: &str) -> Result<TopicInfo, Error> {
+        let topic = self.inner.topic(name);
+        topic.map(|topic| describe(&topic)).map_err(|error| error.during(format_args!("describe {name}")))
+    }
+
+    /// Gives a topic more partitions, `count` in all; keyed records may go elsewhere from then on.
+    ///
+    /// # Errors
+    /// `InvalidConfig` if that is fewer than there are or more than 10,000; `UnknownTopic`, `ReadOnly`, `Closed`, and
+    /// what the system says.
+    pub fn add_partitions(&self, name: &str, count: u32) -> Result<(), Error> {
+        let told = |error: Error| error.during(format_args!("add partitions to {name}"));
+        let _turn = self.inner.begin_change().map_err(told)?;
+        let topic = self.inner.topic(name).map_err(told)?;
+        self.inner.grow(&topic, count).map_err(told)
+    }
+
+    /// Keeps a topic differently: everything but the number of partitions can change.
+    ///
+    /// Settings that `config` does not name take their defaults. Changing to `Always` syncs what is written first.
+    ///
+    /// # Errors
+    /// `InvalidConfig`, also if the number of partitions differs; `UnknownTopic`, `ReadOnly`, `Closed`, and what the
+    /// system says.
+    pub fn alter_topic(&self, name: &str, config: TopicConfig) -> Result<(), Error> {
+        let told = |error: Error| error.during(format_args!("alter topic {name}"));
+        let _turn = self.inner.begin_change().map_err(told)?;
+        let topic = self.inner.topic(name).map_err(told)?;
+        self.inner.alter(&topic, config).map_err(told)
+    }
+
+    /// A producer for a topic.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `Closed`.
+    pub fn producer(&self, name: &str) -> Result<Producer, Error> {
+        let told = |error: Error| error.during(format_args!("open producer for {name}"));
+        let topic = self.inner.topic(name).map_err(told)?;
+        Ok(Producer::new(topic, self.inner.options.send_timeout))
+    }
+
+    /// A reader of a topic; what is wrong with the name is told when it is opened.
+    pub fn reader(&self, name: &str) -> ReaderBuilder {
+        let told = |error: Error| error.during(format_args!("open reader of {name}"));
+        let clock = Arc::clone(&self.inner.store.env().clock);
+        ReaderBuilder::new(self.inner.topic(name).map_err(told), clock)
+    }
+
+    /// Where a partition stands.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `UnknownPartition`, `Closed`, and what recovery meets on the partition's first use.
+    pub fn offsets(&self, partition: &TopicPartition) -> Result<Offsets, Error> {
+        let told = |error: Error| error.during(format_args!("offsets of {partition}"));
+        let shard = self.inner.shard(partition).map_err(told)?;
+        shard.ensure_open().map_err(told)?;
+        Ok(offsets(&shard))
+    }
+
+    /// Removes the records below `before`, and returns the first offset that is left.
+    ///
+    /// They cannot be read any more when this returns; the disk space of whole sealed segments is freed. What is not
+    /// durable is made so first, and nothing behind the end is removed.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `UnknownPartition`, `Poisoned`, `ReadOnly`, `Closed`, and what the system says.
+    pub fn trim(&self, partition: &TopicPartition, before: Offset) -> Result<Offset, Error> {
+        let told = |error: Error| error.during(format_args!("trim {partition}"));
+        self.inner.check_writable().map_err(told)?;
+        let shard = self.inner.shard(partition).map_err(told)?;
+        self.inner.store.trim(&shard, before).map_err(told)
+    }
+
+    /// Opens a partition anew after a failure has stopped its writes.
+    ///
+    /// It is recovered as at open: what was acknowledged is there, and what may have been lost is looked at again.
+    ///
+    /// # Errors
+    /// What recovery meets; the partition then stays as it is. `UnknownTopic`, `UnknownPartition`, `ReadOnly`,
+    /// `Closed`.
+    pub fn reopen_partition(&self, partition: &TopicPartition) -> Result<(), Error> {
+        let told = |error: Error| error.during(format_args!("reopen {partition}"));
+        self.inner.check_writable().map_err(told)?;
+        self.inner.shard(partition).and_then(|shard| shard.reopen()).map_err(told)
+    }
+
+    /// Does what time asks for: late syncs, durable marks, retention, and the removal of files.
+    ///
+    /// The log's own threads do this by themselves unless
+    /// [`manual_maintenance`](LogOptions::manual_maintenance) was asked for or there are none, as in memory.
+    ///
+    /// # Errors
+    /// The first failure; the rest is done all the same.
+    pub fn maintain(&self) -> Result<(), Error> {
+        self.inner.check_writable()?;
+        self.inner.store.maintain().map_err(|error| error.during("maintain the log"))
+    }
+
+    /// What the last session left behind, and what became of it so far.
+    #[must_use]
+    pub fn recovery(&self) -> RecoveryReport {
+        let (reports, pending) = self.inner.store.reports();
+        let partitions = reports.into_iter().filter_map(|(id, report)| {
+            Some(PartitionRecovery {
+                partition: self.inner.topics.place(id)?,
+                torn_bytes: report.torn_bytes,
+                kept_records: report.kept_records,
+                aside: report.aside,
+                unknown_files: report.unknown,
+                damage: report.damage,
+            })
+        });
+        RecoveryReport {
+            was_clean: self.inner.opening.was_clean,
+            partitions: partitions.collect(),
+            pending: pending.into_iter().filter_map(|id| self.inner.topics.place(id)).collect(),
+            torn_journals: self.inner.opening.torn_journals.clone(),
+            unknown_files: self.inner.opening.unknown.clone(),
+        }
+    }
+
+    /// How the log is doing now; partitions that were not used yet show zeros.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let topics = self.inner.topics.by_name.lock().values().cloned().collect::<Vec<_>>();
+        let partitions = topics.iter().flat_map(|topic| {
+            let state = topic.state();
+            let shards = state.shards.iter().zip(0..);
+            shards
+                .map(|(shard, number)| stats_of(topic.partition(PartitionId::new(number)), shard))
+                .collect::<Vec<_>>()
+        });
+        Stats { partitions: partitions.collect(), open_files: self.inner.store.open_files() }
+    }
+
+    /// Ends the log for all handles: what is queued is written, everything is synced, and the end is marked as clean.
+    ///
+    /// Senders that wait for room fail with `NotAppended`; parked readers get `Closed`. Closing again does nothing.
+    ///
+    /// # Errors
+    /// The first failure. The directory is let go of all the same, and the next open recovers.
+    pub fn close(&self) -> Result<(), Error> {
+        self.inner.closed.store(true, Ordering::Release);
+        let closed = self.inner.store.close(&Error::bare(ErrorKind::Closed));
+        closed.map_err(|error| error.during("close the log"))
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("store", &self.inner.store).finish_non_exhaustive()
+    }
+}
+
+impl LogOptions {
+    /// Opens the log in a directory on disk.
+    ///
+    /// # Errors
+    /// As for [`Log::open`], and `InvalidConfig`.
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Log, Error> {
+        Log::open_in(&disk::env(), dir.as_ref(), self)
+    }
+
+    /// Opens a log in memory.
+    ///
+    /// # Errors
+    /// `InvalidConfig`.
+    pub fn open_in_memory(self) -> Result<Log, Error> {
+        Log::open_in(&memory::env(), Path::new("/log"), self)
+    }
+}
+
+impl Inner {
+    fn load_topics(&self) -> Result<(), Error> {
+        for (name, id, config) in read_topics(&self.opening.catalog)? {
+            self.store.know_topic_id(id);
+            let shards = self.add_shards(id, 0, &config);
+            self.add_topic(name, id, config, shards);
+        }
+        self.store.drop_orphans()
+    }
+
+    fn add_shards(&self, id: TopicId, first: u32, config: &TopicConfig) -> Vec<Arc<PartitionShard>> {
+        let ids = shard_ids(id, first, config.partitions);
+        let policy = config.sync_policy();
+        ids.into_iter().map(|id| self.store.add_shard(id, policy, Keeping::from(config))).collect()
+    }
+
+    fn add_topic(
+        &self,
+        name: TopicName,
+        id: TopicId,
+        config: TopicConfig,
+        shards: Vec<Arc<PartitionShard>>,
+    ) {
+        let topic = Topic::new((name.clone(), id), Arc::clone(&self.store), config, shards);
+        self.topics.names.lock().insert(id, name.clone());
+        self.topics.by_name.lock().insert(name, Arc::new(topic));
+    }
+
+    fn with_defaults(&self, mut config: TopicConfig) -> TopicConfig {
+        config.sync.get_or_insert(self.options.default_sync);
+        config
+    }
+
+    /// The partitions are listed before the catalog's entry, which is what makes the topic.
+    fn create(&self, name: TopicName, config: TopicConfig) -> Result<(), Error> {
+        let config = self.with_defaults(config);
+        config.check()?;
+        let id = self.store.next_topic_id();
+        self.store.create_partitions(&shard_ids(id, 0, config.partitions))?;
+        write_topic(self.store.catalog(), &name, id, &config)?;
+        let shards = self.add_shards(id, 0, &config);
+        self.add_topic(name, id, config, shards);
+        Ok(())
+    }
+
+    fn grow(&self, topic: &Topic, count: u32) -> Result<(), Error> {
+        let state = topic.state();
+        let before = state.config.partitions;
+        let config = TopicConfig { partitions: count, ..state.config.clone() };
+        config.check()?;
+        if count < before {
+            let text = format!("{count} partitions, where there are {before} already");
+            return Err(Error::new(ErrorKind::InvalidConfig, text));
+        }
+        if count == before {
+            return Ok(());
+        }
+        self.store.create_partitions(&shard_ids(topic.id, before, count))?;
+        write_topic(self.store.catalog(), &topic.name, topic.id, &config)?;
+        let mut shards = state.shards.clone();
+        shards.extend(self.add_shards(topic.id, before, &config));
+        topic.set_state(config, shards);
+        Ok(())
+    }
+
+    fn alter(&self, topic: &Topic, config: TopicConfig) -> Result<(), Error> {
+        let config = self.with_defaults(config);
+        config.check()?;
+        let state = topic.state();
+        if config.partitions != state.config.partitions {
+            let text = "the number of partitions is changed by add_partitions";
+            return Err(Error::new(ErrorKind::InvalidConfig, text));
+        }
+        let policy = config.sync_policy();
+        for shard in &state.shards {
+            shard.sync_written()?;
+        }
+        write_topic(self.store.catalog(), &topic.name, topic.id, &config)?;
+        for shard in &state.shards {
+            // What was written since must be durable before readers may rely on it.
+            shard.set_policy(policy);
+            shard.sync_written()?;
+            let keeping = Keeping::from(&config);
+            shard.exclusive(|log, _| (log.set_keeping(keeping), None))?;
+        }
+        self.store.schedule_retention();
+        topic.set_state(config, state.shards.clone());
+        Ok(())
+    }
+
+    fn topic(&self, name: &str) -> Result<Arc<Topic>, Error> {
+        self.check_open()?;
+        let found = TopicName::new(name).ok().and_then(|name| {
+            let topics = self.topics.by_name.lock();
+            topics.get(&name).cloned()
+        });
+        found.ok_or_else(|| Error::bare(ErrorKind::UnknownTopic))
+    }
+
+    fn shard(&self, partition: &TopicPartition) -> Result<Arc<PartitionShard>, Error> {
+        self.topic(partition.topic().as_str())?.shard(partition.partition())
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(Error::bare(ErrorKind::Closed)),
+            false => Ok(()),
+        }
+    }
+
+    fn check_writable(&self) -> Result<(), Error> {
+        self.check_open()?;
+        match self.options.read_only {
+            true => Err(Error::bare(ErrorKind::ReadOnly)),
+            false => Ok(()),
+        }
+    }
+
+    fn begin_change(&self) -> Result<TurnGuard<'_>, Error> {
+        self.check_writable()?;
+        let turn = self.turn.take();
+        self.check_open()?;
+        Ok(turn)
+    }
+}
+
+impl Topics {
+    fn place(&self, id: ShardId) -> Option<TopicPartition> {
+        let name = self.names.lock().get(&id.topic).cloned()?;
+        Some(TopicPartition::new(name, id.partition))
+    }
+}
+
+impl Turn {
+    fn take(&self) -> TurnGuard<'_> {
+        let mut taken = self.taken.lock();
+        while *taken {
+            self.free.wait(&mut taken);
+        }
+        *taken = true;
+        TurnGuard(self)
+    }
+}
+
+/// Held by whoever changes the catalog.
+struct TurnGuard<'a>(&'a Turn);
+
+impl Drop for TurnGuard<'_> {
+    fn drop(&mut self) {
+        *self.0.taken.lock() = false;
+        self.0.free.notify_one();
+    }
+}
+
+fn topic_name(name: &str) -> Result<TopicName, Error> {
+    TopicName::new(name).map_err(|error| Error::new(ErrorKind::InvalidName, error.to_string()))
+}
+
+fn store_options(options: &LogOptions) -> StoreOptions {
+    StoreOptions {
+        budget: Budget {
+            queue_bytes: options.buffer_bytes,
+            unsynced_bytes: options.unsynced_bytes,
+        },
+        ring_bytes: options.tail_bytes,
+        open_files: options.open_files,
+        wait_for_lock: options.wait_for_lock,
+        read_only: options.read_only,
+        manual_maintenance: options.manual_maintenance,
+        check_interval: options.check_interval,
+    }
+}
+
+fn report_to(
+    options: &LogOptions,
+    topics: &Arc<Topics>,
+) -> Box<dyn Fn(BackgroundFailure) + Send + Sync> {
+    let Some(hook) = options.on_background_error.clone() else { return Box::new(|_| {}) };
+    let topics = Arc::downgrade(topics);
+    Box::new(move |failure: BackgroundFailure| {
+        let partition = topics.upgrade().and_then(|topics| topics.place(failure.id));
+        hook(BackgroundError { partition, lost: failure.void, error: failure.error });
+    })
+}
+
+fn describe(topic: &Topic) -> TopicInfo {
+    TopicInfo { name: topic.name.clone(), config: topic.state().config.clone() }
+}
+
+fn differences(is: &TopicConfig, wanted: &TopicConfig) -> Vec<&'static str> {
+    let settings = [
+        ("partitions", is.partitions == wanted.partitions),
+        ("sync", is.sync == wanted.sync),
+        ("segment_bytes", is.segment_bytes == wanted.segment_bytes),
+        ("segment_age", is.segment_age == wanted.segment_age),
+        ("retention", is.retention == wanted.retention),
+        ("max_record_bytes", is.max_record_bytes == wanted.max_record_bytes),
+    ];
+    settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+}
+
+fn offsets(shard: &PartitionShard) -> Offsets {
+    shard.observe(|commit, view, _| Offsets {
+        start: view.start,
+        durable_end: commit.durable_end,
+        written_end: commit.written_end,
+        end: commit.visible_end(),
+    })
+}
+
+fn stats_of(partition: TopicPartition, shard: &PartitionShard) -> PartitionStats {
+    let counters = shard.counters();
+    let offsets = offsets(shard);
+    shard.observe(|commit, view, _| PartitionStats {
+        partition,
+        offsets,
+        segments: view.segments.len(),
+        records: counters.records,
+        bytes: counters.bytes,
+        queued_bytes: commit.queue_bytes(),
+        unsynced_bytes: commit.unsynced_bytes(),
+        syncs: counters.syncs,
+        sync_time: counters.sync_time,
+        longest_sync: counters.longest_sync,
+        stopped: commit.stopped().cloned(),
+    })
+}
