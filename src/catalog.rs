@@ -1,7 +1,7 @@
 //! Topics: a name, a number that no other topic ever has, and how it is kept.
 //!
-//! A state machine over a journal, keyed by name. The journal's entry is the commit point of a creation and of a
-//! deletion: partitions are listed before it, and unlinked after it.
+//! A state machine over a journal, keyed by name. The journal's entry is the commit point of a
+//! creation and of a deletion: partitions are listed before it, and unlinked after it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

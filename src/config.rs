@@ -16,10 +16,12 @@ use crate::offset::{Offset, TopicPartition};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SyncPolicy {
-    /// Every record is synced as soon as it is written, and consumers see it only then. The default.
+    /// Every record is synced as soon as it is written, and consumers see it only then. The
+    /// default.
     #[default]
     Always,
-    /// Records are synced at the latest this long after they were written; consumers do not wait for it.
+    /// Records are synced at the latest this long after they were written; consumers do not wait
+    /// for it.
     ///
     /// A longer time means fewer syncs, and more records that a power cut can take back.
     Every(Duration),
@@ -113,7 +115,8 @@ impl Default for TopicConfig {
 }
 
 impl TopicConfig {
-    /// One partition, the log's sync policy, segments of 64 MiB, records up to 1 MiB, kept for ever.
+    /// One partition, the log's sync policy, segments of 64 MiB, records up to 1 MiB, kept for
+    /// ever.
     pub fn new() -> Self {
         Self::default()
     }
@@ -295,7 +298,8 @@ impl LogOptions {
 
     /// How many bytes may wait to be written per partition; by default 32 MiB.
     ///
-    /// More lets bursts pass; less makes senders feel a slow disk sooner. A larger record still passes when it is alone.
+    /// More lets bursts pass; less makes senders feel a slow disk sooner. A larger record still
+    /// passes when it is alone.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;
         self
@@ -303,7 +307,8 @@ impl LogOptions {
 
     /// How many written bytes may wait to be synced per partition; by default 256 MiB.
     ///
-    /// Senders wait above it. Less bounds what a power cut can take of weaker topics, and the length of a sync.
+    /// Senders wait above it. Less bounds what a power cut can take of weaker topics, and the
+    /// length of a sync.
     pub fn unsynced_bytes(mut self, bytes: u64) -> Self {
         self.unsynced_bytes = bytes;
         self
@@ -317,7 +322,8 @@ impl LogOptions {
         self
     }
 
-    /// How long a send waits for room before it fails with `Timeout`; by default a minute, `None` for ever.
+    /// How long a send waits for room before it fails with `Timeout`; by default a minute, `None`
+    /// for ever.
     pub fn send_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.send_timeout = timeout;
         self
@@ -337,7 +343,8 @@ impl LogOptions {
 
     /// Opens without the lock and changes nothing, also beside a process that writes.
     ///
-    /// The log is seen as it was when it was opened, each partition up to what its files prove durable.
+    /// The log is seen as it was when it was opened, each partition up to what its files prove
+    /// durable.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self

@@ -31,8 +31,7 @@ impl Cursor {
     ) -> Result<Self, Error> {
         shard.ensure_open()?;
         let incarnation = shard.incarnation();
-        let (view, end) =
-            shard.observe(|commit, view, _| (Arc::clone(view), commit.visible_end()));
+        let (view, end) = shard.observe(|commit, view, _| (Arc::clone(view), commit.visible_end()));
         let position = match start {
             StartAt::Earliest => view.start,
             StartAt::Latest => end,
@@ -73,11 +72,13 @@ impl Cursor {
         self.shard.unwatch(watcher);
     }
 
-    /// The next batches, about `max_bytes` of them; none at the end of what can be seen, or at `until`.
+    /// The next batches, about `max_bytes` of them; none at the end of what can be seen, or at
+    /// `until`.
     ///
     /// # Errors
-    /// `Corrupt` or `MissingSegment` with the offsets that cannot be read, `OffsetOutOfRange` if retention has passed
-    /// the position, `Closed` or `UnknownTopic` if the log was closed or the topic deleted.
+    /// `Corrupt` or `MissingSegment` with the offsets that cannot be read, `OffsetOutOfRange` if
+    /// retention has passed the position, `Closed` or `UnknownTopic` if the log was closed or
+    /// the topic deleted.
     pub(crate) fn fetch(
         &mut self,
         until: Option<Offset>,
@@ -133,7 +134,8 @@ pub(crate) struct Fetched {
 
 /// Records that were read together.
 ///
-/// It owns their bytes; records are borrowed from it, and [`RecordRef::to_stored`] makes one that outlives it.
+/// It owns their bytes; records are borrowed from it, and [`RecordRef::to_stored`] makes one that
+/// outlives it.
 ///
 /// # Examples
 /// ```

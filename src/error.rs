@@ -1,8 +1,9 @@
 //! One error type for the whole crate: a kind to branch on, and a sentence to read.
 //!
-//! Programs look at [`Error::kind`]; people read the `Display` text, which names the operation, the topic and
-//! partition, what failed, the file and byte where that is known, and the cause. Text is never meant to be
-//! matched on. Errors are cheap to clone, because one failed sync answers every sender that waited for it.
+//! Programs look at [`Error::kind`]; people read the `Display` text, which names the operation, the
+//! topic and partition, what failed, the file and byte where that is known, and the cause. Text is
+//! never meant to be matched on. Errors are cheap to clone, because one failed sync answers every
+//! sender that waited for it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -21,7 +22,8 @@ pub enum ErrorKind {
     InvalidName,
     /// An option is out of its range; nothing was done.
     InvalidConfig,
-    /// A record, key or header is larger than its limit, or a partitioner named no existing partition.
+    /// A record, key or header is larger than its limit, or a partitioner named no existing
+    /// partition.
     InvalidRecord,
     /// A topic of that name exists already.
     TopicExists,
@@ -148,7 +150,8 @@ impl Error {
         self.cause.byte
     }
 
-    /// The offsets that [`Corrupt`](ErrorKind::Corrupt) or [`MissingSegment`](ErrorKind::MissingSegment) concern.
+    /// The offsets that [`Corrupt`](ErrorKind::Corrupt) or
+    /// [`MissingSegment`](ErrorKind::MissingSegment) concern.
     ///
     /// Reading can go on at the end of this range.
     #[must_use]

@@ -25,8 +25,9 @@ use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
 
 /// An event log in one directory, open in this process. Clones are handles to the same log.
 ///
-/// The log is let go of when the last handle is gone, producers and readers included: its threads stop and its lock is
-/// free, but nothing is synced any more. [`close`](Self::close) ends it properly and reports failures.
+/// The log is let go of when the last handle is gone, producers and readers included: its threads
+/// stop and its lock is free, but nothing is synced any more. [`close`](Self::close) ends it
+/// properly and reports failures.
 ///
 /// # Examples
 /// ```
@@ -71,8 +72,9 @@ impl Log {
     /// Opens the log in a directory on disk, which is made if it is not there.
     ///
     /// # Errors
-    /// `AlreadyOpen` if it is open elsewhere, `NotALog` if the directory holds something else, `UnsupportedVersion`,
-    /// `Corrupt` if the log's own books are damaged, and what the system says.
+    /// `AlreadyOpen` if it is open elsewhere, `NotALog` if the directory holds something else,
+    /// `UnsupportedVersion`, `Corrupt` if the log's own books are damaged, and what the system
+    /// says.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         LogOptions::new().open(dir)
     }
@@ -109,8 +111,9 @@ impl Log {
     /// Makes a topic.
     ///
     /// # Errors
-    /// `TopicExists`, `InvalidName`, `InvalidConfig`, `ReadOnly`, `Closed`, and what the system says; the topic is then
-    /// not there, unless its last sync failed and the next open finds it all the same.
+    /// `TopicExists`, `InvalidName`, `InvalidConfig`, `ReadOnly`, `Closed`, and what the system
+    /// says; the topic is then not there, unless its last sync failed and the next open finds
+    /// it all the same.
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), Error> {
         let told = |error: Error| error.during(format_args!("create topic {name}"));
         let name = topic_name(name).map_err(told)?;
@@ -121,7 +124,8 @@ impl Log {
         self.inner.create(name, config).map_err(told)
     }
 
-    /// Makes a topic unless it is there, and says whether and in what the one that is there differs.
+    /// Makes a topic unless it is there, and says whether and in what the one that is there
+    /// differs.
     ///
     /// # Errors
     /// As for [`create_topic`](Self::create_topic), but for `TopicExists`.
@@ -145,11 +149,12 @@ impl Log {
 
     /// Deletes a topic and its records; its disk space is free when this returns.
     ///
-    /// Handles to it fail with `UnknownTopic` from then on. A topic made under the same name later has nothing of it.
+    /// Handles to it fail with `UnknownTopic` from then on. A topic made under the same name later
+    /// has nothing of it.
     ///
     /// # Errors
-    /// `UnknownTopic`, `ReadOnly`, `Closed`, and what the system says. If the files could not be removed, the topic is
-    /// gone all the same, and the next open removes them.
+    /// `UnknownTopic`, `ReadOnly`, `Closed`, and what the system says. If the files could not be
+    /// removed, the topic is gone all the same, and the next open removes them.
     pub fn delete_topic(&self, name: &str) -> Result<(), Error> {
         let told = |error: Error| error.during(format_args!("delete topic {name}"));
         let _turn = self.inner.begin_change().map_err(told)?;
@@ -177,14 +182,16 @@ impl Log {
     /// `UnknownTopic`, `Closed`.
     pub fn topic(&self, name: &str) -> Result<TopicInfo, Error> {
         let topic = self.inner.topic(name);
-        topic.map(|topic| describe(&topic)).map_err(|error| error.during(format_args!("describe {name}")))
+        topic
+            .map(|topic| describe(&topic))
+            .map_err(|error| error.during(format_args!("describe {name}")))
     }
 
     /// Gives a topic more partitions, `count` in all; keyed records may go elsewhere from then on.
     ///
     /// # Errors
-    /// `InvalidConfig` if that is fewer than there are or more than 10,000; `UnknownTopic`, `ReadOnly`, `Closed`, and
-    /// what the system says.
+    /// `InvalidConfig` if that is fewer than there are or more than 10,000; `UnknownTopic`,
+    /// `ReadOnly`, `Closed`, and what the system says.
     pub fn add_partitions(&self, name: &str, count: u32) -> Result<(), Error> {
         let told = |error: Error| error.during(format_args!("add partitions to {name}"));
         let _turn = self.inner.begin_change().map_err(told)?;
@@ -194,11 +201,12 @@ impl Log {
 
     /// Keeps a topic differently: everything but the number of partitions can change.
     ///
-    /// Settings that `config` does not name take their defaults. Changing to `Always` syncs what is written first.
+    /// Settings that `config` does not name take their defaults. Changing to `Always` syncs what is
+    /// written first.
     ///
     /// # Errors
-    /// `InvalidConfig`, also if the number of partitions differs; `UnknownTopic`, `ReadOnly`, `Closed`, and what the
-    /// system says.
+    /// `InvalidConfig`, also if the number of partitions differs; `UnknownTopic`, `ReadOnly`,
+    /// `Closed`, and what the system says.
     pub fn alter_topic(&self, name: &str, config: TopicConfig) -> Result<(), Error> {
         let told = |error: Error| error.during(format_args!("alter topic {name}"));
         let _turn = self.inner.begin_change().map_err(told)?;
@@ -226,7 +234,8 @@ impl Log {
     /// Where a partition stands.
     ///
     /// # Errors
-    /// `UnknownTopic`, `UnknownPartition`, `Closed`, and what recovery meets on the partition's first use.
+    /// `UnknownTopic`, `UnknownPartition`, `Closed`, and what recovery meets on the partition's
+    /// first use.
     pub fn offsets(&self, partition: &TopicPartition) -> Result<Offsets, Error> {
         let told = |error: Error| error.during(format_args!("offsets of {partition}"));
         let shard = self.inner.shard(partition).map_err(told)?;
@@ -236,11 +245,12 @@ impl Log {
 
     /// Removes the records below `before`, and returns the first offset that is left.
     ///
-    /// They cannot be read any more when this returns; the disk space of whole sealed segments is freed. What is not
-    /// durable is made so first, and nothing behind the end is removed.
+    /// They cannot be read any more when this returns; the disk space of whole sealed segments is
+    /// freed. What is not durable is made so first, and nothing behind the end is removed.
     ///
     /// # Errors
-    /// `UnknownTopic`, `UnknownPartition`, `Poisoned`, `ReadOnly`, `Closed`, and what the system says.
+    /// `UnknownTopic`, `UnknownPartition`, `Poisoned`, `ReadOnly`, `Closed`, and what the system
+    /// says.
     pub fn trim(&self, partition: &TopicPartition, before: Offset) -> Result<Offset, Error> {
         let told = |error: Error| error.during(format_args!("trim {partition}"));
         self.inner.check_writable().map_err(told)?;
@@ -250,11 +260,12 @@ impl Log {
 
     /// Opens a partition anew after a failure has stopped its writes.
     ///
-    /// It is recovered as at open: what was acknowledged is there, and what may have been lost is looked at again.
+    /// It is recovered as at open: what was acknowledged is there, and what may have been lost is
+    /// looked at again.
     ///
     /// # Errors
-    /// What recovery meets; the partition then stays as it is. `UnknownTopic`, `UnknownPartition`, `ReadOnly`,
-    /// `Closed`.
+    /// What recovery meets; the partition then stays as it is. `UnknownTopic`, `UnknownPartition`,
+    /// `ReadOnly`, `Closed`.
     pub fn reopen_partition(&self, partition: &TopicPartition) -> Result<(), Error> {
         let told = |error: Error| error.during(format_args!("reopen {partition}"));
         self.inner.check_writable().map_err(told)?;
@@ -264,7 +275,8 @@ impl Log {
     /// Does what time asks for: late syncs, durable marks, retention, and the removal of files.
     ///
     /// The log's own threads do this by themselves unless
-    /// [`manual_maintenance`](LogOptions::manual_maintenance) was asked for or there are none, as in memory.
+    /// [`manual_maintenance`](LogOptions::manual_maintenance) was asked for or there are none, as
+    /// in memory.
     ///
     /// # Errors
     /// The first failure; the rest is done all the same.
@@ -310,9 +322,11 @@ impl Log {
         Stats { partitions: partitions.collect(), open_files: self.inner.store.open_files() }
     }
 
-    /// Ends the log for all handles: what is queued is written, everything is synced, and the end is marked as clean.
+    /// Ends the log for all handles: what is queued is written, everything is synced, and the end
+    /// is marked as clean.
     ///
-    /// Senders that wait for room fail with `NotAppended`; parked readers get `Closed`. Closing again does nothing.
+    /// Senders that wait for room fail with `NotAppended`; parked readers get `Closed`. Closing
+    /// again does nothing.
     ///
     /// # Errors
     /// The first failure. The directory is let go of all the same, and the next open recovers.
@@ -357,7 +371,12 @@ impl Inner {
         self.store.drop_orphans()
     }
 
-    fn add_shards(&self, id: TopicId, first: u32, config: &TopicConfig) -> Vec<Arc<PartitionShard>> {
+    fn add_shards(
+        &self,
+        id: TopicId,
+        first: u32,
+        config: &TopicConfig,
+    ) -> Vec<Arc<PartitionShard>> {
         let ids = shard_ids(id, first, config.partitions);
         let policy = config.sync_policy();
         ids.into_iter().map(|id| self.store.add_shard(id, policy, Keeping::from(config))).collect()

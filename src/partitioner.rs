@@ -223,7 +223,8 @@ mod tests {
         assert_eq!(Sticky.partition(Some(b"k"), None, THREE), Choice::Sticky);
     }
 
-    /// A record would go elsewhere than its sender said; a wrong choice is the producer's to refuse.
+    /// A record would go elsewhere than its sender said; a wrong choice is the producer's to
+    /// refuse.
     #[test]
     fn own_choices_are_passed_on_unchanged() {
         let far = PartitionId::new(9);

@@ -1,7 +1,8 @@
 //! Sending records: one at a time, many at once, or without waiting.
 //!
-//! A producer is a cheap handle. Many threads may share one; what they send to the same partition at the same time
-//! shares its syncs. Encoding and the body checksum happen on the caller's thread, before any lock.
+//! A producer is a cheap handle. Many threads may share one; what they send to the same partition
+//! at the same time shares its syncs. Encoding and the body checksum happen on the caller's thread,
+//! before any lock.
 
 use std::fmt;
 use std::future::Future;
@@ -40,7 +41,8 @@ pub enum Acks {
     None,
     /// Until the record is in the file: it survives the death of the process.
     Written,
-    /// Until the record is synced: it survives a power cut, and so does every earlier one of its partition.
+    /// Until the record is synced: it survives a power cut, and so does every earlier one of its
+    /// partition.
     Durable,
 }
 
@@ -165,7 +167,6 @@ pub struct SendAllError {
 
 impl SendAllError {
     /// What became of each batch, in order; empty if nothing was tried.
-    #[must_use]
     pub fn results(&self) -> &[Result<BatchReceipt, SendError>] {
         &self.results
     }
@@ -226,7 +227,8 @@ impl Producer {
         self
     }
 
-    /// How long a send waits for room, instead of what the log's options say; `None` waits for ever.
+    /// How long a send waits for room, instead of what the log's options say; `None` waits for
+    /// ever.
     #[must_use]
     pub fn timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeout = timeout;
@@ -242,8 +244,9 @@ impl Producer {
     /// Sends one record and waits as far as the acks say.
     ///
     /// # Errors
-    /// The error says whether the record was not appended or its fate is unknown. Nothing was appended on
-    /// `InvalidRecord`, `Timeout`, `StorageFull`, `Closed`, `UnknownTopic`, `ReadOnly` and `Poisoned`.
+    /// The error says whether the record was not appended or its fate is unknown. Nothing was
+    /// appended on `InvalidRecord`, `Timeout`, `StorageFull`, `Closed`, `UnknownTopic`,
+    /// `ReadOnly` and `Poisoned`.
     pub fn send(&self, record: Record<'_>) -> Result<Receipt, SendError> {
         let state = self.topic.state();
         let (partition, shard) = self.choose(&state, &record)?;
@@ -254,7 +257,8 @@ impl Producer {
 
     /// Sends one record without waiting or touching a file; safe on an async executor.
     ///
-    /// The record is encoded now and owned by the returned [`Pending`] until it is let into the queue.
+    /// The record is encoded now and owned by the returned [`Pending`] until it is let into the
+    /// queue.
     pub fn submit(&self, record: Record<'_>) -> Pending {
         let state = self.topic.state();
         let chosen = self.choose(&state, &record);
@@ -262,7 +266,11 @@ impl Producer {
         match encoded {
             Ok(((partition, shard), batch)) => {
                 let waiter = shard.submit(batch, self.want(&state), self.timeout);
-                Pending { producer: self.clone(), partition, state: Some(Submitted::Waits { shard, waiter }) }
+                Pending {
+                    producer: self.clone(),
+                    partition,
+                    state: Some(Submitted::Waits { shard, waiter }),
+                }
             }
             Err(error) => Pending {
                 producer: self.clone(),
@@ -274,11 +282,12 @@ impl Producer {
 
     /// Sends many records, in one batch per partition and about 64 KiB.
     ///
-    /// Records of one partition keep their order. Each batch is appended as a whole or not at all; receipts come in the
-    /// order in which the batches were begun.
+    /// Records of one partition keep their order. Each batch is appended as a whole or not at all;
+    /// receipts come in the order in which the batches were begun.
     ///
     /// # Errors
-    /// If any record is invalid, nothing is appended. Otherwise the error has one result for each batch.
+    /// If any record is invalid, nothing is appended. Otherwise the error has one result for each
+    /// batch.
     pub fn send_all<'a>(
         &self,
         records: impl IntoIterator<Item = Record<'a>>,
@@ -290,7 +299,8 @@ impl Producer {
         let mut results = Vec::with_capacity(batches.len());
         for (partition, batch) in batches {
             let outcome = match shard_of(&state, partition) {
-                // Everything is written first, so that one sync per partition covers all its batches.
+                // Everything is written first, so that one sync per partition covers all its
+                // batches.
                 Some(shard) => shard.append(batch, want.min(Want::Written), self.timeout),
                 None => Err(Refusal::not_appended(Error::bare(ErrorKind::UnknownPartition))),
             };
@@ -320,14 +330,16 @@ impl Producer {
                 Choice::Partition(partition) => partition,
                 Choice::Sticky => *sticky.get_or_insert_with(|| self.next_sticky(state)),
             };
-            let slot = begun.get_mut(index(partition)).ok_or_else(|| no_partition(state, partition))?;
+            let slot =
+                begun.get_mut(index(partition)).ok_or_else(|| no_partition(state, partition))?;
             let builder =
                 slot.get_or_insert_with(|| BatchBuilder::with_capacity(BATCH_BYTES_CAPACITY));
             let fit = builder.push(&record, limit, BATCH_BYTES_TARGET);
             if fit.map_err(|error| self.refused(error))? == Fit::Taken {
                 continue;
             }
-            let full = std::mem::replace(builder, BatchBuilder::with_capacity(BATCH_BYTES_CAPACITY));
+            let full =
+                std::mem::replace(builder, BatchBuilder::with_capacity(BATCH_BYTES_CAPACITY));
             let fit = builder.push(&record, limit, BATCH_BYTES_TARGET);
             let _first_record_fits = fit.map_err(|error| self.refused(error))?;
             finished.push((partition, full.finish()));
@@ -343,12 +355,9 @@ impl Producer {
         Ok(finished)
     }
 
-    /// Waits until all batches that were written are durable; other partitions sync while this one is waited for.
-    fn await_durable(
-        &self,
-        state: &TopicState,
-        results: &mut [Result<BatchReceipt, SendError>],
-    ) {
+    /// Waits until all batches that were written are durable; other partitions sync while this one
+    /// is waited for.
+    fn await_durable(&self, state: &TopicState, results: &mut [Result<BatchReceipt, SendError>]) {
         let written = results.iter().flatten().map(|receipt| receipt.partition.partition());
         let mut partitions = written.collect::<Vec<_>>();
         partitions.sort_unstable();
@@ -432,9 +441,7 @@ impl Producer {
         outcome: Outcome,
     ) -> Result<BatchReceipt, SendError> {
         match outcome {
-            Ok(offsets) => {
-                Ok(BatchReceipt { partition: self.topic.partition(partition), offsets })
-            }
+            Ok(offsets) => Ok(BatchReceipt { partition: self.topic.partition(partition), offsets }),
             Err(refusal) => Err(self.told(partition, refusal)),
         }
     }
@@ -458,7 +465,8 @@ fn no_partition(state: &TopicState, partition: PartitionId) -> SendError {
 
 /// A record on its way: wait for it, await it, or drop it.
 ///
-/// Dropped while it still waits for room, the record is withdrawn. Dropped later, nothing is undone.
+/// Dropped while it still waits for room, the record is withdrawn. Dropped later, nothing is
+/// undone.
 #[must_use = "a submitted record can still fail"]
 pub struct Pending {
     producer: Producer,

@@ -80,8 +80,8 @@ impl ReaderBuilder {
     /// Finds the positions and opens the reader.
     ///
     /// # Errors
-    /// `UnknownTopic`, `UnknownPartition`, `InvalidConfig`, `OffsetOutOfRange` with the range that is there, and what
-    /// recovery meets on the partition's first use.
+    /// `UnknownTopic`, `UnknownPartition`, `InvalidConfig`, `OffsetOutOfRange` with the range that
+    /// is there, and what recovery meets on the partition's first use.
     pub fn open(self) -> Result<Reader, Error> {
         let topic = self.topic?;
         let told = |error: Error| error.during(format_args!("open reader of {}", topic.name));
@@ -116,12 +116,13 @@ impl ReaderBuilder {
 
 /// Reads records in order, without a group and without moving anybody's position.
 ///
-/// Within a partition, records come in the order of their offsets. Across partitions they come batch by batch, the
-/// partitions taking turns; there is no order between them. As an iterator it gives owned records; it waits at the end
-/// unless [`stop_at_end`](ReaderBuilder::stop_at_end) was asked for.
+/// Within a partition, records come in the order of their offsets. Across partitions they come
+/// batch by batch, the partitions taking turns; there is no order between them. As an iterator it
+/// gives owned records; it waits at the end unless [`stop_at_end`](ReaderBuilder::stop_at_end) was
+/// asked for.
 ///
-/// An error is given once, and reading can go on behind it: `Corrupt` and `MissingSegment` name the offsets that
-/// cannot be read, and the next record is the first one behind them.
+/// An error is given once, and reading can go on behind it: `Corrupt` and `MissingSegment` name the
+/// offsets that cannot be read, and the next record is the first one behind them.
 #[derive(Debug)]
 pub struct Reader {
     topic: Arc<Topic>,

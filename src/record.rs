@@ -1,7 +1,8 @@
 //! Records: as they are sent, as they are borrowed from a batch, and as they are kept.
 //!
-//! A [`Record`] borrows everything it is given, so that sending copies each byte once, into the batch. A
-//! [`RecordRef`] borrows from the batch it was read in. A [`StoredRecord`] owns its bytes and may outlive both.
+//! A [`Record`] borrows everything it is given, so that sending copies each byte once, into the
+//! batch. A [`RecordRef`] borrows from the batch it was read in. A [`StoredRecord`] owns its bytes
+//! and may outlive both.
 
 use std::fmt;
 
@@ -11,8 +12,8 @@ use crate::offset::{Offset, PartitionId, Timestamp, TopicPartition};
 
 /// One record to send.
 ///
-/// Key and value are optional bytes, and no value is not the same as an empty one. Headers keep their order, and
-/// a name may come twice.
+/// Key and value are optional bytes, and no value is not the same as an empty one. Headers keep
+/// their order, and a name may come twice.
 ///
 /// # Examples
 /// ```
@@ -105,8 +106,8 @@ pub struct Header<'a> {
 
 /// The headers of a stored record, in the order they were sent.
 ///
-/// **Invariants**: `bytes` holds exactly `count` headers in the layout of docs/FORMAT.md, and their names are
-/// UTF-8; whoever builds one has checked that.
+/// **Invariants**: `bytes` holds exactly `count` headers in the layout of docs/FORMAT.md, and their
+/// names are UTF-8; whoever builds one has checked that.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Headers<'a> {
     bytes: &'a [u8],
@@ -273,8 +274,9 @@ impl<'a> RecordRef<'a> {
 
     /// An owned record.
     ///
-    /// It shares the bytes it was read in where it makes up at least an eighth of them, and is copied where it is
-    /// smaller, so that a few kept records do not hold large chunks of memory.
+    /// It shares the bytes it was read in where it makes up at least an eighth of them, and is
+    /// copied where it is smaller, so that a few kept records do not hold large chunks of
+    /// memory.
     #[must_use]
     pub fn to_stored(&self) -> StoredRecord {
         let key = self.key.unwrap_or_default();
@@ -381,4 +383,3 @@ impl StoredRecord {
         }
     }
 }
-

@@ -11,7 +11,8 @@ use crate::offset::{Offset, TopicPartition};
 
 /// What the last session left behind, and what became of it.
 ///
-/// Partitions are recovered on first use after an unclean stop, so that a report can grow while the log is open.
+/// Partitions are recovered on first use after an unclean stop, so that a report can grow while the
+/// log is open.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RecoveryReport {

@@ -1,4 +1,5 @@
-//! The synchronisation primitives that the crate uses, named once so that a model checker can stand in.
+//! The synchronisation primitives that the crate uses, named once so that a model checker can stand
+//! in.
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) use std::sync::{Arc, Weak};

@@ -106,7 +106,8 @@ pub trait Fs: Debug + Send + Sync {
 
     /// Takes the exclusive lock of a file, creating the file if needed.
     ///
-    /// It is held until the guard is dropped. The file is a lock and nothing else: its content is never read.
+    /// It is held until the guard is dropped. The file is a lock and nothing else: its content is
+    /// never read.
     ///
     /// # Errors
     /// `WouldBlock` if another handle, in this process or another, holds it; `InvalidInput` if it

@@ -1,7 +1,7 @@
 //! Records inside one frame.
 //!
-//! A record starts with a fixed part of twelve bytes, then its key, its headers and its value. Nothing is
-//! compressed into variable-width numbers: a fixed part decodes in about a nanosecond.
+//! A record starts with a fixed part of twelve bytes, then its key, its headers and its value.
+//! Nothing is compressed into variable-width numbers: a fixed part decodes in about a nanosecond.
 //!
 //! ```text
 //!  byte 0        4        8     10    11    12
@@ -12,9 +12,9 @@
 //!  header: name length u16, flags u8, zero u8, value length u32, name …, value …
 //! ```
 //!
-//! Flags: 1 a key is there, 2 a value is there, 4 the time delta (signed milliseconds from the frame's base
-//! timestamp) is the record's own time; without it the record takes the frame's append time. The last record is
-//! followed by zeros up to a multiple of eight.
+//! Flags: 1 a key is there, 2 a value is there, 4 the time delta (signed milliseconds from the
+//! frame's base timestamp) is the record's own time; without it the record takes the frame's append
+//! time. The last record is followed by zeros up to a multiple of eight.
 
 use bytes::Bytes;
 
@@ -118,10 +118,11 @@ impl BatchBuilder {
         self.count == 0
     }
 
-    /// Adds a record, unless it does not fit this batch: then the batch is to be finished and a new one begun.
+    /// Adds a record, unless it does not fit this batch: then the batch is to be finished and a new
+    /// one begun.
     ///
-    /// A record does not fit if the frame would pass `limit` (the first record always fits), or if its time lies
-    /// more than about 24 days from the first one's.
+    /// A record does not fit if the frame would pass `limit` (the first record always fits), or if
+    /// its time lies more than about 24 days from the first one's.
     ///
     /// # Errors
     /// The record, its key or a header is larger than allowed; the batch is as it was.
@@ -264,8 +265,8 @@ impl StoredBatch {
     /// Judges the frame at the start of `frame`, whose header was read before.
     ///
     /// # Errors
-    /// Both checksums are good only if the bytes are those that were laid down; records that contradict their
-    /// frame are refused all the same, so that no reader meets them.
+    /// Both checksums are good only if the bytes are those that were laid down; records that
+    /// contradict their frame are refused all the same, so that no reader meets them.
     pub(crate) fn check(header: FrameHeader, frame: Bytes) -> Result<Self, FrameError> {
         if frame.len() < header.len() {
             return Err(FrameError::Short);

@@ -1,12 +1,15 @@
-//! The checksummed envelope: one for records, for the catalog, for the manifest and for committed offsets.
+//! The checksummed envelope: one for records, for the catalog, for the manifest and for committed
+//! offsets.
 //!
-//! A frame is one batch. Its body checksum is computed by the sender, on its own thread; the header checksum is
-//! computed when the frame is laid down in its file, over the header **and the frame's place**. A valid frame that
-//! turns up anywhere else, an old frame in reused space, and a payload that contains frames are therefore never
-//! taken for records. Only a good header makes a length believable.
+//! A frame is one batch. Its body checksum is computed by the sender, on its own thread; the header
+//! checksum is computed when the frame is laid down in its file, over the header **and the frame's
+//! place**. A valid frame that turns up anywhere else, an old frame in reused space, and a payload
+//! that contains frames are therefore never taken for records. Only a good header makes a length
+//! believable.
 //!
-//! This module may rely on nothing but bytes; others may rely on [`FrameHeader::decode`] never accepting a header
-//! whose length is not a multiple of eight between [`HEADER_BYTES`] and [`FRAME_BYTES_MAX`].
+//! This module may rely on nothing but bytes; others may rely on [`FrameHeader::decode`] never
+//! accepting a header whose length is not a multiple of eight between [`HEADER_BYTES`] and
+//! [`FRAME_BYTES_MAX`].
 
 use crc32fast::Hasher;
 
@@ -24,7 +27,8 @@ pub(crate) const FORMAT_VERSION: u8 = 1;
 pub(crate) const ATTRIBUTE_OWN_TIMES: u8 = 0b0000_0001;
 /// Some record of the batch takes the append time as its timestamp.
 pub(crate) const ATTRIBUTE_APPEND_TIMES: u8 = 0b0000_0010;
-/// The attributes this version knows; compression, control and transaction bits are reserved and zero.
+/// The attributes this version knows; compression, control and transaction bits are reserved and
+/// zero.
 const ATTRIBUTES_KNOWN: u8 = ATTRIBUTE_OWN_TIMES | ATTRIBUTE_APPEND_TIMES;
 
 /// Where a file's frames belong. Part of every header checksum, stored in none.
@@ -95,8 +99,9 @@ pub(crate) enum FrameError {
 ///       32                40               48       52       56                          64
 /// ```
 ///
-/// All numbers are little endian. The header crc covers the place, then bytes 4 to 64; the body crc covers
-/// everything behind the header, padding included. Producer epoch, sequence and id are reserved and zero.
+/// All numbers are little endian. The header crc covers the place, then bytes 4 to 64; the body crc
+/// covers everything behind the header, padding included. Producer epoch, sequence and id are
+/// reserved and zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     /// The whole frame in bytes, header and padding included.
@@ -138,7 +143,8 @@ impl FrameHeader {
         own.max(appended)
     }
 
-    /// Writes the header over the first bytes of `frame`, checksum included; false if there is no room for it.
+    /// Writes the header over the first bytes of `frame`, checksum included; false if there is no
+    /// room for it.
     #[must_use]
     pub(crate) fn encode(&self, frame: &mut [u8], seed: Seed) -> bool {
         let Some(header) = frame.first_chunk_mut::<HEADER_BYTES>() else { return false };

@@ -1,7 +1,8 @@
 //! The first bytes of every file: what it is, which version wrote it, and its place.
 //!
-//! A head is evidence, not authority: the manifest says which files make up a partition, and every frame proves its
-//! own place. A damaged head therefore loses nothing; a good head of a newer version is refused.
+//! A head is evidence, not authority: the manifest says which files make up a partition, and every
+//! frame proves its own place. A damaged head therefore loses nothing; a good head of a newer
+//! version is refused.
 
 use crate::format::frame::{FORMAT_VERSION, Place};
 use crate::offset::{Offset, PartitionId, ShardId, Timestamp, TopicId};

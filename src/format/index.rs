@@ -1,8 +1,9 @@
 //! The sparse index of one segment, and the footer that keeps it.
 //!
-//! One entry per 32 KiB of frames says where to start looking for an offset or a time. An index is derived: it can
-//! always be built again from the frames, a missing or damaged one is no error, and whoever uses an entry checks the
-//! frame that it leads to. It is never evidence of what the segment holds.
+//! One entry per 32 KiB of frames says where to start looking for an offset or a time. An index is
+//! derived: it can always be built again from the frames, a missing or damaged one is no error, and
+//! whoever uses an entry checks the frame that it leads to. It is never evidence of what the
+//! segment holds.
 
 use crate::format::frame::{FrameHeader, Seed};
 use crate::limits::INDEX_INTERVAL_BYTES;
@@ -37,7 +38,8 @@ impl Index {
         if let Some(last) = self.entries.last_mut()
             && u64::from(position.saturating_sub(last.position)) < INDEX_INTERVAL_BYTES
         {
-            last.max_timestamp = time.map_or(last.max_timestamp, |time| last.max_timestamp.max(time));
+            last.max_timestamp =
+                time.map_or(last.max_timestamp, |time| last.max_timestamp.max(time));
             return;
         }
         let relative = header.base_offset.value().saturating_sub(base.value());
@@ -47,7 +49,8 @@ impl Index {
         self.entries.push(Entry { relative_offset, position, max_timestamp });
     }
 
-    /// A position at or before the frame that holds `offset`; none if the index has no entry that early.
+    /// A position at or before the frame that holds `offset`; none if the index has no entry that
+    /// early.
     pub(crate) fn position_of(&self, base: Offset, offset: Offset) -> Option<u32> {
         let (position, _) = self.frame_before(base, offset)?;
         u32::try_from(position).ok()
@@ -56,7 +59,8 @@ impl Index {
     /// The last indexed frame that starts at or before `offset`: its position and its own offset.
     pub(crate) fn frame_before(&self, base: Offset, offset: Offset) -> Option<(u64, Offset)> {
         let relative = offset.value().saturating_sub(base.value());
-        let behind = self.entries.partition_point(|entry| u64::from(entry.relative_offset) <= relative);
+        let behind =
+            self.entries.partition_point(|entry| u64::from(entry.relative_offset) <= relative);
         let entry = self.entries.get(behind.checked_sub(1)?)?;
         let own = base.checked_add(u64::from(entry.relative_offset))?;
         Some((u64::from(entry.position), own))
@@ -64,7 +68,8 @@ impl Index {
 
     /// A position at or before the first frame that holds a record of `time` or later.
     ///
-    /// `None` says that no indexed stretch holds one; the last position is then where looking goes on.
+    /// `None` says that no indexed stretch holds one; the last position is then where looking goes
+    /// on.
     pub(crate) fn position_of_time(&self, time: Timestamp) -> Option<u32> {
         let found = self.entries.partition_point(|entry| entry.max_timestamp < time);
         Some(self.entries.get(found)?.position)
@@ -89,7 +94,8 @@ impl Index {
 ///       └──────────────────────────┴─────────────────────────────────────────┘
 /// ```
 ///
-/// The crc starts from the segment's place and covers the entries and the fixed end, its own four bytes left out.
+/// The crc starts from the segment's place and covers the entries and the fixed end, its own four
+/// bytes left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) index: Index,
@@ -134,7 +140,8 @@ impl Footer {
         bytes
     }
 
-    /// How long the whole footer is, read from the last [`FOOTER_END_BYTES`] of its file; none if that is no footer.
+    /// How long the whole footer is, read from the last [`FOOTER_END_BYTES`] of its file; none if
+    /// that is no footer.
     pub(crate) fn length(end: &[u8]) -> Option<u64> {
         let rest = end.strip_prefix(&MAGIC)?;
         let (_checksum, rest) = rest.split_first_chunk::<4>()?;
@@ -144,7 +151,8 @@ impl Footer {
 
     /// Reads a whole footer; none if it is damaged or belongs elsewhere.
     pub(crate) fn decode(bytes: &[u8], seed: Seed) -> Option<Self> {
-        let (entry_bytes, end) = bytes.split_at_checked(bytes.len().checked_sub(FOOTER_END_BYTES)?)?;
+        let (entry_bytes, end) =
+            bytes.split_at_checked(bytes.len().checked_sub(FOOTER_END_BYTES)?)?;
         let rest = end.strip_prefix(&MAGIC)?;
         let (checksum, fixed) = rest.split_first_chunk::<4>()?;
         if seed.checksum(&[entry_bytes, fixed].concat()).to_le_bytes() != *checksum {

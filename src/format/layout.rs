@@ -91,7 +91,8 @@ pub(crate) fn parse_number(name: &str) -> Option<u64> {
 fn parse(name: &str, suffix: &str) -> Option<(u64, u32)> {
     let (number, salt) = name.strip_suffix(suffix)?.split_once('-')?;
     let digits = |text: &str, len: usize| {
-        text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase())
+        text.len() == len
+            && text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase())
     };
     if !digits(number, 20) || !digits(salt, 8) {
         return None;
@@ -104,7 +105,8 @@ mod tests {
     use super::{journal_name, parse_journal_name, parse_number, parse_segment_name, segment_name};
     use crate::offset::Offset;
 
-    /// If this fails, a file that the log wrote is not found again, or a stranger's is taken for ours.
+    /// If this fails, a file that the log wrote is not found again, or a stranger's is taken for
+    /// ours.
     #[test]
     fn names_parse_back_and_nothing_else_does() {
         for (base, salt) in [(0, 0), (17, 0xdead_beef), (u64::MAX, u32::MAX)] {

@@ -1,7 +1,8 @@
 //! Read buffers: aligned, pooled, and shared with the records that are read out of them.
 //!
-//! A buffer starts at a multiple of 64 bytes. On AMD Zen 3 a read into a buffer that starts 1 to 31 bytes behind a
-//! page boundary runs at a sixth of the speed, and large blocks from glibc start 16 bytes behind one.
+//! A buffer starts at a multiple of 64 bytes. On AMD Zen 3 a read into a buffer that starts 1 to 31
+//! bytes behind a page boundary runs at a sixth of the speed, and large blocks from glibc start 16
+//! bytes behind one.
 
 use std::io;
 

@@ -1,8 +1,9 @@
-//! The commit protocol as plain data: who waits for what, which offsets are given, and what each event changes.
+//! The commit protocol as plain data: who waits for what, which offsets are given, and what each
+//! event changes.
 //!
-//! Nothing here locks, parks, or touches a file. [`crate::storage::shard`] puts one [`Commit`] behind its lock, does
-//! the writing and syncing outside of it, and reports back. Whatever is to be woken is collected in [`Wakes`] and
-//! woken after the lock.
+//! Nothing here locks, parks, or touches a file. [`crate::storage::shard`] puts one [`Commit`]
+//! behind its lock, does the writing and syncing outside of it, and reports back. Whatever is to be
+//! woken is collected in [`Wakes`] and woken after the lock.
 //!
 //! `durable end <= written end <= assigned end` always holds.
 
@@ -162,7 +163,8 @@ pub(crate) struct Commit {
     pub(crate) watchers: Vec<Arc<Waiter<()>>>,
     /// Why nothing may be appended any more: the first failure.
     stopped: Option<Error>,
-    /// Why nothing new is let in, though what is queued goes on: the end of the log or of the topic.
+    /// Why nothing new is let in, though what is queued goes on: the end of the log or of the
+    /// topic.
     closed: Option<Error>,
 }
 
@@ -262,7 +264,8 @@ impl Commit {
         sender: Option<Sender>,
     ) -> Range<Offset> {
         let start = self.assigned_end;
-        // Two to the power of 64 records are never reached; a stop at the end is still better than a reuse.
+        // Two to the power of 64 records are never reached; a stop at the end is still better than
+        // a reuse.
         let end = start.checked_add(batch.count()).unwrap_or(start);
         self.assigned_end = end;
         self.queue_bytes += batch.len();
@@ -436,10 +439,12 @@ impl Commit {
         (targets, self.written_end, self.unsynced_bytes)
     }
 
-    /// Sets the time of the next sync where the policy asks for one; how far off it is, if it was not set before.
+    /// Sets the time of the next sync where the policy asks for one; how far off it is, if it was
+    /// not set before.
     pub(crate) fn arm_interval(&mut self, now: impl FnOnce() -> Duration) -> Option<Duration> {
         let SyncPolicy::Every(interval) = self.policy else { return None };
-        if self.sync_at.is_some() || self.written_end <= self.durable_end || self.stopped.is_some() {
+        if self.sync_at.is_some() || self.written_end <= self.durable_end || self.stopped.is_some()
+        {
             return None;
         }
         self.sync_at = Some(now().saturating_add(interval));

@@ -1,8 +1,9 @@
 //! Who writes and syncs for those that do not wait.
 //!
-//! One queue of shards with something to do, served by a few threads that are started when there is work and sleep
-//! when there is none; several of them sync different files at once, because concurrent flushes merge in the kernel.
-//! One more thread watches deadlines. Where the world has no threads, whoever asks does the work.
+//! One queue of shards with something to do, served by a few threads that are started when there is
+//! work and sleep when there is none; several of them sync different files at once, because
+//! concurrent flushes merge in the kernel. One more thread watches deadlines. Where the world has
+//! no threads, whoever asks does the work.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

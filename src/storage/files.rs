@@ -1,7 +1,8 @@
 //! The table of files open for reading: opened on use, bounded, least recently used first out.
 //!
-//! Only clean descriptors live here. A file with unsynced bytes is held by whoever wrote it, through the descriptor
-//! it was written with, because Linux reports a failed write-back once per descriptor that was open at the time.
+//! Only clean descriptors live here. A file with unsynced bytes is held by whoever wrote it,
+//! through the descriptor it was written with, because Linux reports a failed write-back once per
+//! descriptor that was open at the time.
 //!
 //! The table's lock is held for a look-up, never while a file is opened or read.
 

@@ -1,9 +1,10 @@
 //! Small keyed state on disk: a snapshot, the frames appended since, and compaction.
 //!
-//! A journal file starts with a snapshot of all entries and goes on with one frame per change. When the room that was
-//! allocated for it is used up, or when anything about it is in doubt, the state is written as the snapshot of a new
-//! file, which is synced before it gets its name. The newest generation is the journal; older ones are removed.
-//! The next file is allocated ahead, so that a full disk does not keep anybody from committing, trimming or deleting.
+//! A journal file starts with a snapshot of all entries and goes on with one frame per change. When
+//! the room that was allocated for it is used up, or when anything about it is in doubt, the state
+//! is written as the snapshot of a new file, which is synced before it gets its name. The newest
+//! generation is the journal; older ones are removed. The next file is allocated ahead, so that a
+//! full disk does not keep anybody from committing, trimming or deleting.
 //!
 //! Entries are kept in memory by key. Owners decode them once, at open, and keep their own view.
 
@@ -27,9 +28,7 @@ use crate::record::Record;
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Ends, SyncTarget, Want};
 use crate::storage::scan::scan;
-use crate::storage::shard::{
-    Background, Laid, Opened, Shard, ShardOptions, Tail, WriteFailure,
-};
+use crate::storage::shard::{Background, Laid, Opened, Shard, ShardOptions, Tail, WriteFailure};
 use crate::storage::walk::Walk;
 use crate::sync::Arc;
 
@@ -200,7 +199,8 @@ impl JournalTail {
     /// Reads the newest generation; none if there is no file of this journal.
     ///
     /// # Errors
-    /// `Corrupt` if anything below the known mark is damaged; nothing is changed then or ever by reading.
+    /// `Corrupt` if anything below the known mark is damaged; nothing is changed then or ever by
+    /// reading.
     pub(crate) fn read(kind: JournalKind, home: &JournalHome) -> Result<Option<Found>, Error> {
         let mut tail = Self::blank(kind, home);
         let Some((generation, salt)) = tail.newest()? else { return Ok(None) };
@@ -304,12 +304,12 @@ impl JournalTail {
         Ok(found.damage.is_some())
     }
 
-    /// Writes all entries into a new file and makes it the journal; `end` is where the next change goes.
+    /// Writes all entries into a new file and makes it the journal; `end` is where the next change
+    /// goes.
     fn rewrite(&mut self, end: Offset) -> Result<(), Error> {
         let generation = self.generation + 1;
         let salt = entropy_u32(&self.env);
-        let place =
-            Place { shard: self.kind.shard(), base: Offset::new(generation), salt };
+        let place = Place { shard: self.kind.shard(), base: Offset::new(generation), salt };
         let created = Timestamp::from_millis(self.env.clock.wall_millis());
         let head = Head { kind: FileKind::Journal, place, created, mark: end };
         let mut bytes = head.encode().to_vec();
@@ -363,7 +363,8 @@ impl JournalTail {
         Ok(file)
     }
 
-    /// Removes generations that this one replaces; what cannot be removed is found by the next session.
+    /// Removes generations that this one replaces; what cannot be removed is found by the next
+    /// session.
     fn remove_older(&self) {
         let Ok(names) = self.env.fs.read_dir(&self.dir) else { return };
         for entry in names {
@@ -408,7 +409,8 @@ impl Tail for JournalTail {
 
     fn open(&mut self, _durable_end: Offset) -> Result<Opened<()>, Error> {
         if self.opened {
-            // What memory holds is what was written and told; the old file is not to be relied on any more.
+            // What memory holds is what was written and told; the old file is not to be relied on
+            // any more.
             self.rewrite(self.end)?;
         }
         self.opened = true;

@@ -1,7 +1,8 @@
 //! Judges a partition's files after an unclean stop. Nothing is changed here.
 //!
-//! Only what lies past the known mark is looked at. What is damaged below it is told and left as it is; what is torn
-//! at or above it ends the log there. A segment that no row names counts if it continues the log.
+//! Only what lies past the known mark is looked at. What is damaged below it is told and left as it
+//! is; what is torn at or above it ends the log there. A segment that no row names counts if it
+//! continues the log.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -111,7 +112,8 @@ impl Patient<'_> {
                 verdict.known_mark = verdict.known_mark.max(scan.known_mark);
             }
         }
-        let mut bases = candidates.iter().skip(1).map(|candidate| candidate.key.0).collect::<Vec<_>>();
+        let mut bases =
+            candidates.iter().skip(1).map(|candidate| candidate.key.0).collect::<Vec<_>>();
         bases.reverse();
         for candidate in candidates {
             verdict.weigh(candidate, bases.pop());
@@ -177,12 +179,7 @@ impl Patient<'_> {
     }
 
     /// Scans one segment from the mark on, where the mark lies in it, or from its start.
-    fn examine(
-        &self,
-        key: SegmentKey,
-        row: &SegmentRow,
-        listed: bool,
-    ) -> Result<Candidate, Error> {
+    fn examine(&self, key: SegmentKey, row: &SegmentRow, listed: bool) -> Result<Candidate, Error> {
         let segment = self.segment(key);
         let sealed_end = (row.state == SegmentRowState::Sealed).then_some(row.end);
         segment.forget_file();
@@ -294,7 +291,8 @@ impl Verdict {
         }
     }
 
-    /// A segment that continues the log: as much of it as is good, or all of it if damage lies below the mark.
+    /// A segment that continues the log: as much of it as is good, or all of it if damage lies
+    /// below the mark.
     fn take_in(&mut self, candidate: Candidate, next_base: Option<Offset>) {
         let Candidate { key, segment, sealed_end, found, .. } = candidate;
         let (scan, len, last_append) = match found {
@@ -366,7 +364,8 @@ impl Verdict {
         self.segments.push(SegmentView { segment, state });
     }
 
-    /// A segment that is not part of the log: unlinked if it holds nothing that the log does not have.
+    /// A segment that is not part of the log: unlinked if it holds nothing that the log does not
+    /// have.
     fn turn_away(&mut self, candidate: &Candidate) {
         let Candidate { key, segment, listed, found, .. } = candidate;
         let adds_nothing = match found {

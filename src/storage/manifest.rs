@@ -1,9 +1,11 @@
-//! What storage knows of itself: segments, starts, durable marks, and whether the last close was clean.
+//! What storage knows of itself: segments, starts, durable marks, and whether the last close was
+//! clean.
 //!
-//! Rows over a journal. A row describes only what is already there: a segment's row is written before its first frame
-//! is published, and durable before any of its offsets is. So a listed segment that is absent is missing, and never
-//! a shorter log. The clean-close marker is the last row that a session writes; the next session durably removes it
-//! before its first write to anything.
+//! Rows over a journal. A row describes only what is already there: a segment's row is written
+//! before its first frame is published, and durable before any of its offsets is. So a listed
+//! segment that is absent is missing, and never a shorter log. The clean-close marker is the last
+//! row that a session writes; the next session durably removes it before its first write to
+//! anything.
 
 use std::collections::BTreeMap;
 
@@ -123,7 +125,8 @@ impl Manifest {
 
     /// Must have succeeded before this session writes anything anywhere.
     ///
-    /// After a clean close the marker is durably removed; after any other end every journal is written anew.
+    /// After a clean close the marker is durably removed; after any other end every journal is
+    /// written anew.
     pub(crate) fn begin_writes(&self) -> Result<(), Error> {
         if self.writing.load(Ordering::Acquire) {
             return Ok(());
@@ -141,7 +144,8 @@ impl Manifest {
         Ok(())
     }
 
-    /// Writes rows as one unit; they are written when this returns, and durable only as `want` says.
+    /// Writes rows as one unit; they are written when this returns, and durable only as `want`
+    /// says.
     pub(crate) fn put(&self, rows: &[Row], want: Want) -> Result<Offset, Error> {
         self.begin_writes()?;
         let changes = rows.iter().map(encode_row).collect::<Vec<_>>();

@@ -1,7 +1,8 @@
 //! The first steps into a directory: whose it is, who may write, and what the journals say.
 //!
-//! Order: the lock, the manifest, the catalog. A directory that holds anything but a log is left exactly as it was. A
-//! log whose making was interrupted holds nothing yet, and is simply made again.
+//! Order: the lock, the manifest, the catalog. A directory that holds anything but a log is left
+//! exactly as it was. A log whose making was interrupted holds nothing yet, and is simply made
+//! again.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -166,11 +167,7 @@ fn create_journals(
     Ok((manifest, catalog, ManifestState::default()))
 }
 
-fn put_to_work(
-    catalog: JournalTail,
-    home: &JournalHome,
-    manifest: &Arc<Manifest>,
-) -> Arc<Journal> {
+fn put_to_work(catalog: JournalTail, home: &JournalHome, manifest: &Arc<Manifest>) -> Arc<Journal> {
     let gate: Weak<Manifest> = Arc::downgrade(manifest);
     let gate = Arc::new(move || match gate.upgrade() {
         Some(manifest) => manifest.begin_writes(),
@@ -181,7 +178,8 @@ fn put_to_work(
     catalog
 }
 
-/// Reads a journal; beside a live writer its file may be replaced between being found and being opened.
+/// Reads a journal; beside a live writer its file may be replaced between being found and being
+/// opened.
 fn read_journal(kind: JournalKind, home: &JournalHome) -> Result<Option<Found>, Error> {
     for _ in 0..READ_ONLY_TRIES {
         match JournalTail::read(kind, home) {
@@ -204,7 +202,8 @@ fn note_torn(found: Found, kind: JournalKind, opening: &mut Opening) -> JournalT
     found.journal
 }
 
-/// A clean close names what the other journals held; anything else was changed behind the log's back.
+/// A clean close names what the other journals held; anything else was changed behind the log's
+/// back.
 fn check_fingerprint(
     clean: &CleanClose,
     tail: &JournalTail,

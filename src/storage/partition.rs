@@ -1,7 +1,8 @@
 //! One partition: where its next frame goes, when a segment is full, what is trimmed.
 //!
-//! Plain `&mut self` and no locks: whoever leads the shard has it in hand. It brings recovery's verdict into effect,
-//! keeps the manifest's rows, and publishes a new view whenever the set of files changes.
+//! Plain `&mut self` and no locks: whoever leads the shard has it in hand. It brings recovery's
+//! verdict into effect, keeps the manifest's rows, and publishes a new view whenever the set of
+//! files changes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,10 +22,10 @@ use crate::limits::{FRAME_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::offset::{Offset, ShardId, Timestamp};
 use crate::storage::commit::{Ends, SyncTarget, Want};
 use crate::storage::journal::{ensure_dir, entropy_u32};
+use crate::storage::judge::{PartitionReport, Patient};
 use crate::storage::manifest::{
     Manifest, PartitionRow, PartitionRows, Row, ScanFrom, SegmentKey, SegmentRow, SegmentRowState,
 };
-use crate::storage::judge::{PartitionReport, Patient};
 use crate::storage::recovery::{EMPTY_BYTES, recover};
 use crate::storage::segment::{ReadSide, Segment, SegmentWriter};
 use crate::storage::shard::{Laid, Opened, Tail, WriteFailure};
@@ -129,7 +130,8 @@ impl SyncTarget for ActiveFile {
 const PUBLISH_INDEX_EVERY: usize = 64;
 /// Beyond its size, a segment that cannot be rolled grows up to here.
 const SEGMENT_BYTES_STRETCHED: u64 = SEGMENT_BYTES_MAX + FRAME_BYTES_MAX as u64;
-/// Free space to be seen before a partition whose disk was full tries again, beyond the bytes to write.
+/// Free space to be seen before a partition whose disk was full tries again, beyond the bytes to
+/// write.
 const ROOM_TO_RESUME: u64 = 64 * 1024;
 
 impl PartitionLog {
@@ -283,8 +285,7 @@ impl PartitionLog {
                 index.frame_before(place.base, durable_end).filter(|_| durable_end >= place.base)
             };
             if let Some((position, offset)) = from {
-                row.scan_from =
-                    ScanFrom { base: place.base, salt: place.salt, position, offset };
+                row.scan_from = ScanFrom { base: place.base, salt: place.salt, position, offset };
             }
         }
         if row != self.rows.row {
@@ -320,13 +321,15 @@ impl PartitionLog {
 
     /// Removes what the topic's retention lets go of; true if that changed what readers see.
     ///
-    /// `floor` is the lowest offset that somebody still needs. Nothing that is not durable is removed.
+    /// `floor` is the lowest offset that somebody still needs. Nothing that is not durable is
+    /// removed.
     pub(crate) fn retain(&mut self, ends: Ends, floor: Option<Offset>) -> Result<bool, Error> {
         let now = self.ground.steady_now();
         let mut retention = self.keeping.retention.clone();
         let stale = |time| retention.max_age.is_some_and(|age| is_older(time, age, now));
         let seals = self.active.as_ref().is_some_and(|active| {
-            !active.writer.is_empty() && (self.is_aged(active) || stale(active.writer.last_append()))
+            !active.writer.is_empty()
+                && (self.is_aged(active) || stale(active.writer.last_append()))
         });
         if seals {
             // An idle partition would otherwise keep its last segment for ever.
@@ -347,7 +350,8 @@ impl PartitionLog {
         }
     }
 
-    /// Makes `start` the first offset, durably, and lets go of the segments that lie wholly below it.
+    /// Makes `start` the first offset, durably, and lets go of the segments that lie wholly below
+    /// it.
     pub(crate) fn trim(&mut self, start: Offset) -> Result<(), Error> {
         let below = |view: &SegmentView| sealed_end(view).is_some_and(|end| end <= start);
         let count = self.sealed.iter().take_while(|view| below(view)).count();
@@ -452,7 +456,10 @@ impl PartitionLog {
         let fs = &*self.ground.env.fs;
         let segment = self.segment((place.base, place.salt));
         let writer = SegmentWriter::resume(fs, segment, (bytes, end), self.last_append)?;
-        debug_assert_eq!(end, ends.written_end, "a clean close leaves nothing behind the last segment");
+        debug_assert_eq!(
+            end, ends.written_end,
+            "a clean close leaves nothing behind the last segment"
+        );
         self.sealed.pop();
         self.active = Some(Active::new(writer, None));
         Ok(true)
@@ -472,8 +479,7 @@ impl PartitionLog {
         let key = (ends.written_end, salt);
         let created = self.append_time();
         let place = Place { shard: self.id, base: ends.written_end, salt };
-        let head =
-            Head { kind: FileKind::Segment, place, created, mark: ends.durable_end };
+        let head = Head { kind: FileKind::Segment, place, created, mark: ends.durable_end };
         let writer = SegmentWriter::create(&*self.ground.env.fs, self.segment(key), &head)?;
         let synced = self.ground.env.fs.sync_dir(&self.dir);
         synced.map_err(|error| Error::io("sync failed", &self.dir, error))?;
@@ -487,8 +493,9 @@ impl PartitionLog {
         let listed = match self.put_pending(Want::Written) {
             Ok(listed) => listed,
             Err(error) => {
-                // The row may have reached the disk all the same, so the file must stay until another row says that
-                // it is not needed. The segment before it goes on and is not sealed.
+                // The row may have reached the disk all the same, so the file must stay until
+                // another row says that it is not needed. The segment before it
+                // goes on and is not sealed.
                 self.set_segment(key, SegmentRow { state: SegmentRowState::Removed, ..row });
                 self.doomed.push(Arc::clone(writer.segment()));
                 return Err(error);
@@ -594,11 +601,7 @@ impl Tail for PartitionLog {
         Ok(opened)
     }
 
-    fn write(
-        &mut self,
-        round: Vec<Batch>,
-        at: Ends,
-    ) -> Result<Laid<Arc<View>>, WriteFailure> {
+    fn write(&mut self, round: Vec<Batch>, at: Ends) -> Result<Laid<Arc<View>>, WriteFailure> {
         let bytes: u64 = round.iter().map(|batch| batch.len() as u64).sum();
         let before = self.active.as_ref().map(|active| *active.writer.segment().place());
         self.check_room(bytes)

@@ -1,9 +1,10 @@
 //! Brings a verdict into effect: the only code that copies a tail.
 //!
-//! What is kept past the known mark is copied into new segments and synced before anybody sees it: after a failed sync
-//! the page cache may show bytes that the disk does not have, and a second sync of the old file may say that all is
-//! well. The old file is never written to again. The only switch is the manifest's rows, which the caller writes; until
-//! then nothing has changed, so that every step can be repeated.
+//! What is kept past the known mark is copied into new segments and synced before anybody sees it:
+//! after a failed sync the page cache may show bytes that the disk does not have, and a second sync
+//! of the old file may say that all is well. The old file is never written to again. The only
+//! switch is the manifest's rows, which the caller writes; until then nothing has changed, so that
+//! every step can be repeated.
 
 use crate::error::{Error, ErrorKind};
 use crate::format::batch::LayDown;
@@ -36,7 +37,8 @@ pub(crate) struct Recovered {
 
 /// Judges the patient, and makes safe what is kept past its known mark.
 ///
-/// `begin_writes` is called before the first byte is written; nothing is written where nothing is to be copied.
+/// `begin_writes` is called before the first byte is written; nothing is written where nothing is
+/// to be copied.
 ///
 /// # Errors
 /// What the system says; the partition is then as it was, and recovery can be tried again.
@@ -59,7 +61,8 @@ pub(crate) fn recover(
         report: std::mem::take(&mut verdict.report),
     };
     if read_only || recovered.report.damage.is_some() {
-        // Nothing may change, and what no evidence proves durable is not served to a second process.
+        // Nothing may change, and what no evidence proves durable is not served to a second
+        // process.
         if read_only {
             recovered.end = recovered.end.min(mark).max(patient.rows.row.start);
         }
@@ -165,7 +168,8 @@ impl Recovered {
     }
 }
 
-/// Copies one segment's frames at or past `mark`; returns the byte at which the first of them stands.
+/// Copies one segment's frames at or past `mark`; returns the byte at which the first of them
+/// stands.
 fn copy_past(
     patient: &Patient<'_>,
     from: &Arc<Segment>,
@@ -203,9 +207,7 @@ fn copy_past(
                     },
                 );
                 let written = copy.write(&[(header, batch.bytes())]);
-                written.map_err(|error| {
-                    Error::io("write failed", copy.segment().path(), error)
-                })?;
+                written.map_err(|error| Error::io("write failed", copy.segment().path(), error))?;
             }
             Step::End { .. } => return Ok(cut_at),
             // It was good when it was judged.

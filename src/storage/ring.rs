@@ -44,7 +44,8 @@ impl Ring {
         self.bytes = 0;
     }
 
-    /// Batches from the one that holds `from` on, all below `visible_end`; none if the ring starts behind `from`.
+    /// Batches from the one that holds `from` on, all below `visible_end`; none if the ring starts
+    /// behind `from`.
     pub(crate) fn fetch(
         &self,
         from: Offset,

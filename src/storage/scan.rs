@@ -1,8 +1,9 @@
 //! Judges a stretch of a file: what is good, what is torn, and what is damaged.
 //!
-//! The first bytes that are no frame end the good part. Whether that is a torn tail or damage depends on the known
-//! mark, the largest durable end that anything proves, and frames behind the first bad one can prove more of it:
-//! each carries the durable end of the moment it was laid down. So a scan always goes to the end.
+//! The first bytes that are no frame end the good part. Whether that is a torn tail or damage
+//! depends on the known mark, the largest durable end that anything proves, and frames behind the
+//! first bad one can prove more of it: each carries the durable end of the moment it was laid down.
+//! So a scan always goes to the end.
 
 use std::io;
 
@@ -19,7 +20,8 @@ pub(crate) struct Scan {
     pub(crate) good: Mark,
     /// The largest durable end that anything proves.
     pub(crate) known_mark: Offset,
-    /// The first bytes that are no frame; none where the stretch ends with the last frame, or with zeros.
+    /// The first bytes that are no frame; none where the stretch ends with the last frame, or with
+    /// zeros.
     pub(crate) damage: Option<Damage>,
     /// The offset behind the last frame that stands behind the damage.
     pub(crate) end_behind: Option<Offset>,

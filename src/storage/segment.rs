@@ -1,7 +1,8 @@
 //! One data file: made, appended to, sealed, and read.
 //!
-//! [`Segment`] is what readers share; [`SegmentWriter`] is in the hands of whoever leads the partition. A segment
-//! relies on its place alone: its bytes are what the checksums say, whatever head, footer or index claim.
+//! [`Segment`] is what readers share; [`SegmentWriter`] is in the hands of whoever leads the
+//! partition. A segment relies on its place alone: its bytes are what the checksums say, whatever
+//! head, footer or index claim.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,8 @@ pub(crate) struct ReadSide {
 
 /// One data file, as readers share it.
 ///
-/// **Invariants**: `seed` is the seed of `place`; the bytes below what the writer has published never change.
+/// **Invariants**: `seed` is the seed of `place`; the bytes below what the writer has published
+/// never change.
 #[derive(Debug)]
 pub(crate) struct Segment {
     place: Place,
@@ -109,7 +111,8 @@ impl Segment {
         Error::io("read failed", &self.path, error)
     }
 
-    /// The index of a sealed segment: its footer's, or built again from the frames where that is damaged.
+    /// The index of a sealed segment: its footer's, or built again from the frames where that is
+    /// damaged.
     pub(crate) fn sealed_index(&self, extent: Extent) -> Result<Arc<Index>, Error> {
         if let Some(index) = self.index.get() {
             return Ok(Arc::clone(index));
@@ -165,7 +168,8 @@ impl Segment {
     /// Reads batches from the one that holds `from` on, about `max_bytes` of them and at least one.
     ///
     /// # Errors
-    /// `Corrupt` if the batch that holds `from` is damaged; a later damaged one ends the chunk before it.
+    /// `Corrupt` if the batch that holds `from` is damaged; a later damaged one ends the chunk
+    /// before it.
     pub(crate) fn read(
         &self,
         (index, extent): (&Index, Extent),
@@ -221,7 +225,8 @@ impl Segment {
         Ok(Chunk { batches, next })
     }
 
-    /// The first record of `time` or later, looked for from the index on; damaged batches are passed over.
+    /// The first record of `time` or later, looked for from the index on; damaged batches are
+    /// passed over.
     pub(crate) fn first_at_or_after(
         &self,
         (index, extent): (&Index, Extent),
@@ -231,7 +236,8 @@ impl Segment {
         let file = self.file(extent.end)?;
         let position = match index.position_of_time(time) {
             Some(position) => Some(position),
-            // Behind the index of a growing segment there can be more; behind a sealed one's there is not.
+            // Behind the index of a growing segment there can be more; behind a sealed one's there
+            // is not.
             None if extent.bytes.is_some() => return Ok(None),
             None => index.position_of(self.base(), extent.end),
         };
@@ -256,7 +262,8 @@ impl Segment {
         }
     }
 
-    /// Where to start walking so that `target` is not passed: an index entry only if the frame there confirms it.
+    /// Where to start walking so that `target` is not passed: an index entry only if the frame
+    /// there confirms it.
     fn start_for(
         &self,
         file: &Arc<dyn File>,
@@ -287,8 +294,8 @@ impl Segment {
 
 /// The one hand that appends to a segment.
 ///
-/// **Invariants**: bytes below `position` are whole frames from the segment's base to `end`; nothing behind
-/// `position` has been told to anybody.
+/// **Invariants**: bytes below `position` are whole frames from the segment's base to `end`;
+/// nothing behind `position` has been told to anybody.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     segment: Arc<Segment>,
@@ -301,7 +308,8 @@ pub(crate) struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// Makes the file of a new segment, with its head, and syncs it; its directory is the caller's to sync.
+    /// Makes the file of a new segment, with its head, and syncs it; its directory is the caller's
+    /// to sync.
     pub(crate) fn create(fs: &dyn Fs, segment: Arc<Segment>, head: &Head) -> Result<Self, Error> {
         let path = segment.path();
         let file =
@@ -323,7 +331,8 @@ impl SegmentWriter {
         })
     }
 
-    /// Goes on with a segment that was closed cleanly: `position` and `end` are what the manifest says.
+    /// Goes on with a segment that was closed cleanly: `position` and `end` are what the manifest
+    /// says.
     pub(crate) fn resume(
         fs: &dyn Fs,
         segment: Arc<Segment>,
@@ -417,7 +426,8 @@ impl SegmentWriter {
         self.file.sync_data()
     }
 
-    /// Writes the footer; it is derived, so that a failure to write it costs nothing but a later rebuild.
+    /// Writes the footer; it is derived, so that a failure to write it costs nothing but a later
+    /// rebuild.
     pub(crate) fn seal(&mut self, durable_end: Offset) {
         let footer = Footer {
             index: std::mem::take(&mut self.index),

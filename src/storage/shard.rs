@@ -1,13 +1,15 @@
 //! **The concurrency file**: one lock, one leader, and everybody who waits.
 //!
-//! A [`Shard`] drives the commit protocol of [`crate::storage::commit`] over anything that can be appended to and
-//! synced, a [`Tail`]; it knows neither partitions nor journals. The lock holds for tens of nanoseconds: whoever
-//! needs the file takes the tail out of the state, works without the lock, and puts the tail back. Possession of the
-//! tail is leadership; there is no other flag for it. A thread that waits is nudged when there is work it could do, and
-//! does it only if nobody else was faster: a nudge that comes too late costs a look under the lock and nothing more.
+//! A [`Shard`] drives the commit protocol of [`crate::storage::commit`] over anything that can be
+//! appended to and synced, a [`Tail`]; it knows neither partitions nor journals. The lock holds for
+//! tens of nanoseconds: whoever needs the file takes the tail out of the state, works without the
+//! lock, and puts the tail back. Possession of the tail is leadership; there is no other flag for
+//! it. A thread that waits is nudged when there is work it could do, and does it only if nobody
+//! else was faster: a nudge that comes too late costs a look under the lock and nothing more.
 //!
-//! **Invariants**: no file is touched, nobody is woken and no callback is called while the lock is held. Whoever
-//! takes the tail puts it back, and whoever puts it back or ends a sync sees to it that somebody does what is left.
+//! **Invariants**: no file is touched, nobody is woken and no callback is called while the lock is
+//! held. Whoever takes the tail puts it back, and whoever puts it back or ends a sync sees to it
+//! that somebody does what is left.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -23,7 +25,8 @@ use crate::format::batch::Batch;
 use crate::format::frame::FrameHeader;
 use crate::offset::{Offset, ShardId};
 use crate::storage::commit::{
-    Budget, Commit, Ends, Entry, Outcome, Refusal, Sender, SyncTarget, Waiting, Wakes, Want, no_room,
+    Budget, Commit, Ends, Entry, Outcome, Refusal, Sender, SyncTarget, Waiting, Wakes, Want,
+    no_room,
 };
 use crate::storage::ring::Ring;
 use crate::storage::waiter::{Waiter, Woken};
@@ -317,7 +320,12 @@ impl<T: Tail> Shard<T> {
         }
         let tail = self.take_tail();
         if self.is_opened() {
-            self.release(self.state.lock(), Some(tail), Role::Sender(Want::Nothing), Wakes::default());
+            self.release(
+                self.state.lock(),
+                Some(tail),
+                Role::Sender(Want::Nothing),
+                Wakes::default(),
+            );
             return Ok(());
         }
         self.open_tail(tail)
@@ -347,7 +355,8 @@ impl<T: Tail> Shard<T> {
         self.state.lock().counters
     }
 
-    /// Registers a reader that has seen everything below `seen`; false if there is more to see already.
+    /// Registers a reader that has seen everything below `seen`; false if there is more to see
+    /// already.
     pub(crate) fn watch(&self, seen: Offset, watcher: &Arc<Waiter<()>>) -> bool {
         let mut state = self.state.lock();
         let commit = &mut state.commit;
@@ -496,7 +505,8 @@ impl<T: Tail> Shard<T> {
         }
     }
 
-    /// Writes rounds until the leader's own append stands or has failed, then waits as far as it wants.
+    /// Writes rounds until the leader's own append stands or has failed, then waits as far as it
+    /// wants.
     fn lead_own(&self, mut tail: T, own: Range<Offset>, want: Want) -> Outcome {
         let outcome = loop {
             let mut wakes = Wakes::default();
@@ -516,12 +526,9 @@ impl<T: Tail> Shard<T> {
         }
     }
 
-    /// Takes a round off the queue, writes it, and settles what came of it; the lock is held again afterwards.
-    fn write_round(
-        &self,
-        tail: &mut T,
-        wakes: &mut Wakes,
-    ) -> (MutexGuard<'_, State<T>>, Progress) {
+    /// Takes a round off the queue, writes it, and settles what came of it; the lock is held again
+    /// afterwards.
+    fn write_round(&self, tail: &mut T, wakes: &mut Wakes) -> (MutexGuard<'_, State<T>>, Progress) {
         let (round, ends) = {
             let mut state = self.state.lock();
             (state.commit.take_round(), state.commit.ends())
@@ -684,7 +691,8 @@ impl<T: Tail> State<T> {
                 self.stands(waiting, laid, wakes);
                 return Progress::Written { range };
             }
-            // A sync failed while the round was written: whether it is in the file is anybody's guess.
+            // A sync failed while the round was written: whether it is in the file is anybody's
+            // guess.
             (Ok(_), Some(stopped)) => WriteFailure { error: stopped.clone(), in_doubt: true },
             (Err(failure), _) => failure,
         };
@@ -727,10 +735,17 @@ impl Counters {
 /// What a leader achieved with one round.
 #[derive(Debug)]
 enum Progress {
-    Written { range: Range<Offset> },
-    Failed { range: Range<Offset>, refusal: Refusal },
+    Written {
+        range: Range<Offset>,
+    },
+    Failed {
+        range: Range<Offset>,
+        refusal: Refusal,
+    },
     /// The queue was empty: what the leader had in it was answered by whoever stopped the shard.
-    Nothing { stopped: Option<Error> },
+    Nothing {
+        stopped: Option<Error>,
+    },
 }
 
 impl Progress {

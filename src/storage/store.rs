@@ -1,7 +1,8 @@
 //! All shards of a log: open, close, and the work that time asks for.
 //!
-//! The store takes the directory, reads the journals in their order, and makes a shard for every partition that the
-//! catalog has. It knows numbers, bytes and offsets; names and groups belong to the floors above.
+//! The store takes the directory, reads the journals in their order, and makes a shard for every
+//! partition that the catalog has. It knows numbers, bytes and offsets; names and groups belong to
+//! the floors above.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -99,10 +100,7 @@ impl Store {
             manifest,
             read_side: Arc::new(read_side),
             read_only: options.read_only,
-            opened_at: (
-                Timestamp::from_millis(env.clock.wall_millis()),
-                env.clock.monotonic(),
-            ),
+            opened_at: (Timestamp::from_millis(env.clock.wall_millis()), env.clock.monotonic()),
             reports: Mutex::default(),
         });
         let store = Arc::new_cyclic(|me| Self {
@@ -233,7 +231,8 @@ impl Store {
         self.ground.manifest.put(&rows, Want::Written).map(|_| ())
     }
 
-    /// Unlinks every file of a topic that has the name of one of ours, then the directories if they are empty.
+    /// Unlinks every file of a topic that has the name of one of ours, then the directories if they
+    /// are empty.
     fn unlink_topic(&self, topic: TopicId) -> Result<(), Error> {
         let fs = &self.ground.env.fs;
         let dir = topic_dir(&self.ground.root, topic);
@@ -303,7 +302,8 @@ impl Store {
         first
     }
 
-    /// Makes `before` the first offset of a partition, or as near to it as is durable; returns the new start.
+    /// Makes `before` the first offset of a partition, or as near to it as is durable; returns the
+    /// new start.
     pub(crate) fn trim(&self, shard: &PartitionShard, before: Offset) -> Result<Offset, Error> {
         let durable_end = shard.sync_written()?;
         let start = shard.exclusive(|log, _| {
@@ -359,9 +359,9 @@ impl Store {
                 except.extend((!self.known(*id).vouched).then_some(*id));
                 continue;
             }
-            let written = shard.sync_written().and_then(|_| {
-                shard.exclusive(|log, ends| (log.write_close(ends), None))?
-            });
+            let written = shard
+                .sync_written()
+                .and_then(|_| shard.exclusive(|log, ends| (log.write_close(ends), None))?);
             if written.is_err() || shard.observe(|commit, _, _| commit.stopped().is_some()) {
                 except.push(*id);
             }
@@ -455,7 +455,8 @@ impl Serve for MarkJob {
     }
 }
 
-/// The background as shards see it: the committer, and a note to the store when something became durable.
+/// The background as shards see it: the committer, and a note to the store when something became
+/// durable.
 #[derive(Debug)]
 struct Errands {
     committer: Arc<Committer>,

@@ -1,8 +1,8 @@
 //! The immutable set of segments that a reader holds for one fetch.
 //!
-//! The leader of a partition publishes a new view when the set changes; readers clone an `Arc` of the current one
-//! under a short lock and then read without any. A segment's file is unlinked only when no view holds it any more,
-//! so that a fetch that has begun ends well.
+//! The leader of a partition publishes a new view when the set changes; readers clone an `Arc` of
+//! the current one under a short lock and then read without any. A segment's file is unlinked only
+//! when no view holds it any more, so that a fetch that has begun ends well.
 
 use crate::error::Error;
 use crate::format::index::Index;
@@ -28,8 +28,8 @@ pub(crate) enum SegmentState {
 
 /// The segments of one partition, oldest first.
 ///
-/// **Invariants**: segments are in the order of their bases, at most the last one is active, and none is empty but
-/// the active one.
+/// **Invariants**: segments are in the order of their bases, at most the last one is active, and
+/// none is empty but the active one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     pub(crate) start: Offset,
@@ -97,7 +97,8 @@ impl View {
         self.segments.get(behind.checked_sub(1)?)
     }
 
-    /// No segment holds `from`: the manifest lists none for it, which only damage to the manifest explains.
+    /// No segment holds `from`: the manifest lists none for it, which only damage to the manifest
+    /// explains.
     fn absent(&self, from: Offset, visible_end: Offset) -> Error {
         let behind = self.segments.partition_point(|segment| segment.segment.base() <= from);
         let next = self.segments.get(behind);

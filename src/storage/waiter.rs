@@ -1,8 +1,8 @@
 //! One way to wait, for threads and for async tasks alike.
 //!
-//! A [`Waiter`] is a slot that is filled once. Threads park on it; a task leaves its `Waker`. A parked thread can
-//! also be nudged: there is work that it could do while it waits. Whoever fills or nudges does so outside every other
-//! lock, and pays for a wake only where somebody sleeps.
+//! A [`Waiter`] is a slot that is filled once. Threads park on it; a task leaves its `Waker`. A
+//! parked thread can also be nudged: there is work that it could do while it waits. Whoever fills
+//! or nudges does so outside every other lock, and pays for a wake only where somebody sleeps.
 
 use std::task::{Poll, Waker};
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! Goes over the frames of one file, from frame to frame, and across damage.
 //!
-//! A walk believes nothing but headers that belong to the file's place and continue its offsets. Where it meets
-//! anything else it looks ahead, byte eight by byte eight, for the next header that does, and says how many offsets
-//! lie in between. It reads the file in large pieces and allocates no more than one frame beyond that.
+//! A walk believes nothing but headers that belong to the file's place and continue its offsets.
+//! Where it meets anything else it looks ahead, byte eight by byte eight, for the next header that
+//! does, and says how many offsets lie in between. It reads the file in large pieces and allocates
+//! no more than one frame beyond that.
 
 use std::io;
 use std::ops::Range;
@@ -11,7 +12,9 @@ use bytes::Bytes;
 
 use crate::env::File;
 use crate::format::batch::StoredBatch;
-use crate::format::frame::{ALIGNMENT, FORMAT_VERSION, FrameError, FrameHeader, HEADER_BYTES, Seed};
+use crate::format::frame::{
+    ALIGNMENT, FORMAT_VERSION, FrameError, FrameHeader, HEADER_BYTES, Seed,
+};
 use crate::offset::Offset;
 use crate::storage::buffer::BufferPool;
 use crate::sync::Arc;
@@ -48,7 +51,8 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// A walk from `position`, where a frame with base offset `expected` should start, to byte `until`.
+    /// A walk from `position`, where a frame with base offset `expected` should start, to byte
+    /// `until`.
     pub(crate) fn new(
         file: &'a Arc<dyn File>,
         pool: &'a BufferPool,
@@ -152,7 +156,8 @@ impl<'a> Walk<'a> {
         }))
     }
 
-    /// Looks ahead for a header that belongs here and continues the offsets, at or behind `position`.
+    /// Looks ahead for a header that belongs here and continues the offsets, at or behind
+    /// `position`.
     fn next_frame(&mut self, position: u64) -> io::Result<Option<(u64, FrameHeader)>> {
         let mut at = position;
         while at + HEADER_BYTES as u64 <= self.until {
@@ -177,7 +182,8 @@ impl<'a> Walk<'a> {
         Ok(None)
     }
 
-    /// Where the window holds up to `len` bytes at `position`; fewer only at the end of the walk or the file.
+    /// Where the window holds up to `len` bytes at `position`; fewer only at the end of the walk or
+    /// the file.
     fn load(&mut self, position: u64, len: usize) -> io::Result<Range<usize>> {
         let left = usize::try_from(self.until.saturating_sub(position)).unwrap_or(usize::MAX);
         let len = len.min(left);
@@ -191,7 +197,8 @@ impl<'a> Walk<'a> {
         // The old window goes back to the pool before the new one is taken from it.
         self.window = Bytes::new();
         self.window_at = position;
-        self.window = self.pool.read(&**self.file, position, len.max(self.window_bytes.min(left)))?;
+        self.window =
+            self.pool.read(&**self.file, position, len.max(self.window_bytes.min(left)))?;
         Ok(0..len.min(self.window.len()))
     }
 }

@@ -89,7 +89,8 @@ impl Source {
     }
 }
 
-/// Collects the leaves of the use tree (or the plain path) that `text` begins with; returns its end.
+/// Collects the leaves of the use tree (or the plain path) that `text` begins with; returns its
+/// end.
 fn use_tree<'a>(text: &'a str, prefix: &[String], leaves: &mut Vec<Vec<String>>) -> &'a str {
     let text = text.trim_start();
     if let Some(mut rest) = text.strip_prefix('{') {
