@@ -8,6 +8,7 @@
 )]
 
 mod env;
+mod quakes;
 mod sim;
 mod smoke;
 mod tidy;
