@@ -24,11 +24,11 @@ use crate::limits::{
     UNSYNCED_BYTES_DEFAULT,
 };
 use crate::offset::{Offset, Timestamp};
-use crate::record::Record;
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Ends, SyncTarget, Want};
 use crate::storage::scan::scan;
-use crate::storage::shard::{Background, Laid, Opened, Shard, ShardOptions, Tail, WriteFailure};
+use crate::storage::shard::Shard;
+use crate::storage::tail::{Background, Laid, Opened, ShardOptions, Tail, WriteFailure};
 use crate::storage::walk::Walk;
 use crate::sync::Arc;
 
@@ -490,8 +490,7 @@ fn push(
     value: Option<&[u8]>,
     limit: usize,
 ) -> Result<Fit, Error> {
-    let record = value.map_or_else(Record::without_value, Record::new).key(key);
-    builder.push(&record, RECORD_BYTES_MAX, limit)
+    builder.push_entry(key, value, limit)
 }
 
 /// Makes a directory durably, if it is not there.
