@@ -100,23 +100,21 @@ impl Journal {
             gate()?;
         }
         let batch = encode(changes)?;
-        if self.shard.observe(|commit, _, _| commit.stopped().is_some_and(is_poison)) {
-            self.shard.reopen()?;
-        }
+        self.heal()?;
         let appended = self.shard.append(batch, want, None);
         appended.map(|range| range.end).map_err(|refusal| self.told(refusal.error))
     }
 
     /// Waits until every change below `end` is durable.
+    ///
+    /// A journal that has failed since is healed first: its new file holds every change that was
+    /// written, synced.
     pub(crate) fn until_durable(&self, end: Offset) -> Result<(), Error> {
         if self.shard.ends().durable_end >= end {
             return Ok(());
         }
+        self.heal()?;
         self.shard.sync_written().map(|_| ()).map_err(|error| self.told(error))
-    }
-
-    pub(crate) fn kind(&self) -> JournalKind {
-        self.kind
     }
 
     /// Writes the state as a new file now, if it came out of an unclean stop.
@@ -138,6 +136,15 @@ impl Journal {
         self.shard.close(error);
     }
 
+    /// Writes the state into a new file, if a write or sync of the old one has failed.
+    fn heal(&self) -> Result<(), Error> {
+        let is_poison = |error: &Error| error.kind() == ErrorKind::Poisoned;
+        if self.shard.observe(|commit, _, _| commit.stopped().is_some_and(is_poison)) {
+            self.shard.reopen().map_err(|error| self.told(error))?;
+        }
+        Ok(())
+    }
+
     fn told(&self, error: Error) -> Error {
         error.during(format_args!("write the {}", self.kind.dir_name()))
     }
@@ -147,10 +154,6 @@ impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Journal").field("kind", &self.kind).finish_non_exhaustive()
     }
-}
-
-fn is_poison(error: &Error) -> bool {
-    error.kind() == ErrorKind::Poisoned
 }
 
 /// The files of one journal, in the hands of whoever leads it.
