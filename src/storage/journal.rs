@@ -117,6 +117,10 @@ impl Journal {
         self.shard.sync_written().map(|_| ()).map_err(|error| self.told(error))
     }
 
+    pub(crate) fn kind(&self) -> JournalKind {
+        self.kind
+    }
+
     /// Writes the state as a new file now, if it came out of an unclean stop.
     pub(crate) fn settle(&self) -> Result<(), Error> {
         self.shard.exclusive(|tail, ends| {
