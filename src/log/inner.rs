@@ -44,7 +44,9 @@ impl Inner {
             let shards = self.add_shards(id, 0, &config);
             self.add_topic(name, id, config, shards);
         }
-        self.store.drop_orphans()
+        // What cannot be removed now takes up room and nothing else; the next open tries again.
+        self.store.tell(self.store.drop_orphans());
+        Ok(())
     }
 
     fn add_shards(

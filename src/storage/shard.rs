@@ -183,8 +183,16 @@ impl<T: Tail> Shard<T> {
     }
 
     /// Opens the tail anew: after a failure, or to see what another process has added.
+    ///
+    /// A shard that has not failed stays as it is.
     pub(crate) fn reopen(&self) -> Result<(), Error> {
         let tail = self.take_tail();
+        let state = self.state.lock();
+        if self.is_opened() && state.commit.stopped().is_none() {
+            self.put_back(state, tail, Wakes::default());
+            return Ok(());
+        }
+        drop(state);
         self.open_tail(tail)
     }
 
