@@ -24,11 +24,11 @@ use crate::limits::{
     UNSYNCED_BYTES_DEFAULT,
 };
 use crate::offset::{Offset, Timestamp};
-use crate::record::Record;
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Ends, SyncTarget, Want};
 use crate::storage::scan::scan;
-use crate::storage::shard::{Background, Laid, Opened, Shard, ShardOptions, Tail, WriteFailure};
+use crate::storage::shard::Shard;
+use crate::storage::tail::{Background, Laid, Opened, ShardOptions, Tail, WriteFailure};
 use crate::storage::walk::Walk;
 use crate::sync::Arc;
 
@@ -100,18 +100,20 @@ impl Journal {
             gate()?;
         }
         let batch = encode(changes)?;
-        if self.shard.observe(|commit, _, _| commit.stopped().is_some_and(is_poison)) {
-            self.shard.reopen()?;
-        }
+        self.heal()?;
         let appended = self.shard.append(batch, want, None);
         appended.map(|range| range.end).map_err(|refusal| self.told(refusal.error))
     }
 
     /// Waits until every change below `end` is durable.
+    ///
+    /// A journal that has failed since is healed first: its new file holds every change that was
+    /// written, synced.
     pub(crate) fn until_durable(&self, end: Offset) -> Result<(), Error> {
         if self.shard.ends().durable_end >= end {
             return Ok(());
         }
+        self.heal()?;
         self.shard.sync_written().map(|_| ()).map_err(|error| self.told(error))
     }
 
@@ -138,6 +140,15 @@ impl Journal {
         self.shard.close(error);
     }
 
+    /// Writes the state into a new file, if a write or sync of the old one has failed.
+    fn heal(&self) -> Result<(), Error> {
+        let is_poison = |error: &Error| error.kind() == ErrorKind::Poisoned;
+        if self.shard.observe(|commit, _, _| commit.stopped().is_some_and(is_poison)) {
+            self.shard.reopen().map_err(|error| self.told(error))?;
+        }
+        Ok(())
+    }
+
     fn told(&self, error: Error) -> Error {
         error.during(format_args!("write the {}", self.kind.dir_name()))
     }
@@ -147,10 +158,6 @@ impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Journal").field("kind", &self.kind).finish_non_exhaustive()
     }
-}
-
-fn is_poison(error: &Error) -> bool {
-    error.kind() == ErrorKind::Poisoned
 }
 
 /// The files of one journal, in the hands of whoever leads it.
@@ -490,8 +497,7 @@ fn push(
     value: Option<&[u8]>,
     limit: usize,
 ) -> Result<Fit, Error> {
-    let record = value.map_or_else(Record::without_value, Record::new).key(key);
-    builder.push(&record, RECORD_BYTES_MAX, limit)
+    builder.push_entry(key, value, limit)
 }
 
 /// Makes a directory durably, if it is not there.
