@@ -7,7 +7,9 @@
     reason = "a test may stop where the world is not as it must be"
 )]
 
+mod damage;
 mod env;
+mod format;
 mod sim;
 mod smoke;
 mod tidy;
