@@ -8,6 +8,8 @@
 )]
 
 mod env;
+#[cfg(unix)]
+mod processes;
 mod sim;
 mod smoke;
 mod tidy;
