@@ -13,7 +13,7 @@ use crate::offset::{Offset, PartitionId, ShardId, TopicId, TopicPartition};
 use crate::storage::commit::Want;
 use crate::storage::journal::Journal;
 use crate::storage::store::{PartitionShard, Store};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Shared};
 
 /// One topic, as all handles to it share it.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Topic {
     pub(crate) id: TopicId,
     /// Keeps the files and threads alive for as long as anybody has a handle.
     _store: Arc<Store>,
-    current: Mutex<Arc<TopicState>>,
+    current: Shared<Arc<TopicState>>,
 }
 
 /// What of a topic can change.
@@ -39,17 +39,18 @@ impl Topic {
         config: TopicConfig,
         shards: Vec<Arc<PartitionShard>>,
     ) -> Self {
-        let current = Mutex::new(Arc::new(TopicState { config, shards }));
+        let current = Shared::new(Arc::new(TopicState { config, shards }));
         Self { name, id, _store: store, current }
     }
 
     /// The topic as it is now.
     pub(crate) fn state(&self) -> Arc<TopicState> {
-        Arc::clone(&self.current.lock())
+        self.current.get()
     }
 
     pub(crate) fn set_state(&self, config: TopicConfig, shards: Vec<Arc<PartitionShard>>) {
-        *self.current.lock() = Arc::new(TopicState { config, shards });
+        let state = Arc::new(TopicState { config, shards });
+        self.current.with(|current| *current = state);
     }
 
     /// The name of one of its partitions.

@@ -1,15 +1,14 @@
 //! The log itself: builds and connects everything below it. No algorithm lives here.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use crate::catalog::{Topic, read_topics, remove_topic, shard_ids, write_topic};
+use crate::catalog::{Topic, remove_topic};
 use crate::config::{BackgroundError, LogOptions, TopicConfig};
 use crate::env::{Env, disk, memory};
 use crate::error::{Error, ErrorKind};
 use crate::name::TopicName;
-use crate::offset::{Offset, PartitionId, ShardId, TopicId, TopicPartition};
+use crate::offset::{Offset, PartitionId, TopicPartition};
 use crate::producer::Producer;
 use crate::reader::ReaderBuilder;
 use crate::report::{
@@ -17,11 +16,13 @@ use crate::report::{
 };
 use crate::storage::commit::Budget;
 use crate::storage::committer::Committer;
-use crate::storage::opening::Opening;
-use crate::storage::partition::Keeping;
-use crate::storage::shard::BackgroundFailure;
 use crate::storage::store::{PartitionShard, Store, StoreOptions};
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
+use crate::storage::tail::BackgroundFailure;
+use crate::sync::{Arc, AtomicBool, Ordering};
+
+mod inner;
+
+use inner::{Inner, Topics, Turn};
 
 /// An event log in one directory, open in this process. Clones are handles to the same log.
 ///
@@ -43,29 +44,6 @@ use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
 #[derive(Clone)]
 pub struct Log {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    store: Arc<Store>,
-    options: LogOptions,
-    topics: Arc<Topics>,
-    opening: Opening,
-    closed: AtomicBool,
-    turn: Turn,
-}
-
-/// The topics by name; shared with the hook for background errors, which tells them by name.
-#[derive(Default)]
-struct Topics {
-    by_name: Mutex<BTreeMap<TopicName, Arc<Topic>>>,
-    names: Mutex<BTreeMap<TopicId, TopicName>>,
-}
-
-/// Lets one change of the catalog happen after another, without a lock over its files.
-#[derive(Default)]
-struct Turn {
-    taken: Mutex<bool>,
-    free: Condvar,
 }
 
 impl Log {
@@ -118,7 +96,7 @@ impl Log {
         let told = |error: Error| error.during(format_args!("create topic {name}"));
         let name = topic_name(name).map_err(told)?;
         let _turn = self.inner.begin_change().map_err(told)?;
-        if self.inner.topics.by_name.lock().contains_key(&name) {
+        if self.inner.topics.by_name.with(|topics| topics.contains_key(&name)) {
             return Err(told(Error::bare(ErrorKind::TopicExists)));
         }
         self.inner.create(name, config).map_err(told)
@@ -134,7 +112,7 @@ impl Log {
         let name = topic_name(name).map_err(told)?;
         config.check().map_err(told)?;
         let _turn = self.inner.begin_change().map_err(told)?;
-        let existing = self.inner.topics.by_name.lock().get(&name).cloned();
+        let existing = self.inner.topics.by_name.with(|topics| topics.get(&name).cloned());
         match existing {
             None => self.inner.create(name, config).map(|()| Ensured::Created).map_err(told),
             Some(topic) => {
@@ -160,10 +138,10 @@ impl Log {
         let _turn = self.inner.begin_change().map_err(told)?;
         let topic = self.inner.topic(name).map_err(told)?;
         remove_topic(self.inner.store.catalog(), &topic.name).map_err(told)?;
-        self.inner.topics.by_name.lock().remove(&topic.name);
+        self.inner.topics.by_name.with(|topics| topics.remove(&topic.name));
         let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted");
         self.inner.store.drop_topic(topic.id, &reason).map_err(told)?;
-        self.inner.topics.names.lock().remove(&topic.id);
+        self.inner.topics.names.with(|names| names.remove(&topic.id));
         Ok(())
     }
 
@@ -173,7 +151,7 @@ impl Log {
     /// `Closed`.
     pub fn topics(&self) -> Result<Vec<TopicInfo>, Error> {
         self.inner.check_open()?;
-        Ok(self.inner.topics.by_name.lock().values().map(|topic| describe(topic)).collect())
+        Ok(self.inner.topics.by_name.get().values().map(|topic| describe(topic)).collect())
     }
 
     /// One topic.
@@ -311,8 +289,8 @@ impl Log {
     /// How the log is doing now; partitions that were not used yet show zeros.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let topics = self.inner.topics.by_name.lock().values().cloned().collect::<Vec<_>>();
-        let partitions = topics.iter().flat_map(|topic| {
+        let topics = self.inner.topics.by_name.get();
+        let partitions = topics.values().flat_map(|topic| {
             let state = topic.state();
             let shards = state.shards.iter().zip(0..);
             shards
@@ -358,165 +336,6 @@ impl LogOptions {
     /// `InvalidConfig`.
     pub fn open_in_memory(self) -> Result<Log, Error> {
         Log::open_in(&memory::env(), Path::new("/log"), self)
-    }
-}
-
-impl Inner {
-    fn load_topics(&self) -> Result<(), Error> {
-        for (name, id, config) in read_topics(&self.opening.catalog)? {
-            self.store.know_topic_id(id);
-            let shards = self.add_shards(id, 0, &config);
-            self.add_topic(name, id, config, shards);
-        }
-        self.store.drop_orphans()
-    }
-
-    fn add_shards(
-        &self,
-        id: TopicId,
-        first: u32,
-        config: &TopicConfig,
-    ) -> Vec<Arc<PartitionShard>> {
-        let ids = shard_ids(id, first, config.partitions);
-        let policy = config.sync_policy();
-        ids.into_iter().map(|id| self.store.add_shard(id, policy, Keeping::from(config))).collect()
-    }
-
-    fn add_topic(
-        &self,
-        name: TopicName,
-        id: TopicId,
-        config: TopicConfig,
-        shards: Vec<Arc<PartitionShard>>,
-    ) {
-        let topic = Topic::new((name.clone(), id), Arc::clone(&self.store), config, shards);
-        self.topics.names.lock().insert(id, name.clone());
-        self.topics.by_name.lock().insert(name, Arc::new(topic));
-    }
-
-    fn with_defaults(&self, mut config: TopicConfig) -> TopicConfig {
-        config.sync.get_or_insert(self.options.default_sync);
-        config
-    }
-
-    /// The partitions are listed before the catalog's entry, which is what makes the topic.
-    fn create(&self, name: TopicName, config: TopicConfig) -> Result<(), Error> {
-        let config = self.with_defaults(config);
-        config.check()?;
-        let id = self.store.next_topic_id();
-        self.store.create_partitions(&shard_ids(id, 0, config.partitions))?;
-        write_topic(self.store.catalog(), &name, id, &config)?;
-        let shards = self.add_shards(id, 0, &config);
-        self.add_topic(name, id, config, shards);
-        Ok(())
-    }
-
-    fn grow(&self, topic: &Topic, count: u32) -> Result<(), Error> {
-        let state = topic.state();
-        let before = state.config.partitions;
-        let config = TopicConfig { partitions: count, ..state.config.clone() };
-        config.check()?;
-        if count < before {
-            let text = format!("{count} partitions, where there are {before} already");
-            return Err(Error::new(ErrorKind::InvalidConfig, text));
-        }
-        if count == before {
-            return Ok(());
-        }
-        self.store.create_partitions(&shard_ids(topic.id, before, count))?;
-        write_topic(self.store.catalog(), &topic.name, topic.id, &config)?;
-        let mut shards = state.shards.clone();
-        shards.extend(self.add_shards(topic.id, before, &config));
-        topic.set_state(config, shards);
-        Ok(())
-    }
-
-    fn alter(&self, topic: &Topic, config: TopicConfig) -> Result<(), Error> {
-        let config = self.with_defaults(config);
-        config.check()?;
-        let state = topic.state();
-        if config.partitions != state.config.partitions {
-            let text = "the number of partitions is changed by add_partitions";
-            return Err(Error::new(ErrorKind::InvalidConfig, text));
-        }
-        let policy = config.sync_policy();
-        for shard in &state.shards {
-            shard.sync_written()?;
-        }
-        write_topic(self.store.catalog(), &topic.name, topic.id, &config)?;
-        for shard in &state.shards {
-            // What was written since must be durable before readers may rely on it.
-            shard.set_policy(policy);
-            shard.sync_written()?;
-            let keeping = Keeping::from(&config);
-            shard.exclusive(|log, _| (log.set_keeping(keeping), None))?;
-        }
-        self.store.schedule_retention();
-        topic.set_state(config, state.shards.clone());
-        Ok(())
-    }
-
-    fn topic(&self, name: &str) -> Result<Arc<Topic>, Error> {
-        self.check_open()?;
-        let found = TopicName::new(name).ok().and_then(|name| {
-            let topics = self.topics.by_name.lock();
-            topics.get(&name).cloned()
-        });
-        found.ok_or_else(|| Error::bare(ErrorKind::UnknownTopic))
-    }
-
-    fn shard(&self, partition: &TopicPartition) -> Result<Arc<PartitionShard>, Error> {
-        self.topic(partition.topic().as_str())?.shard(partition.partition())
-    }
-
-    fn check_open(&self) -> Result<(), Error> {
-        match self.closed.load(Ordering::Acquire) {
-            true => Err(Error::bare(ErrorKind::Closed)),
-            false => Ok(()),
-        }
-    }
-
-    fn check_writable(&self) -> Result<(), Error> {
-        self.check_open()?;
-        match self.options.read_only {
-            true => Err(Error::bare(ErrorKind::ReadOnly)),
-            false => Ok(()),
-        }
-    }
-
-    fn begin_change(&self) -> Result<TurnGuard<'_>, Error> {
-        self.check_writable()?;
-        let turn = self.turn.take();
-        self.check_open()?;
-        Ok(turn)
-    }
-}
-
-impl Topics {
-    fn place(&self, id: ShardId) -> Option<TopicPartition> {
-        let name = self.names.lock().get(&id.topic).cloned()?;
-        Some(TopicPartition::new(name, id.partition))
-    }
-}
-
-impl Turn {
-    fn take(&self) -> TurnGuard<'_> {
-        let mut taken = self.taken.lock();
-        while *taken {
-            self.free.wait(&mut taken);
-        }
-        *taken = true;
-        TurnGuard(self)
-    }
-}
-
-/// Held by whoever changes the catalog.
-struct TurnGuard<'a>(&'a Turn);
-
-impl Drop for TurnGuard<'_> {
-    fn drop(&mut self) {
-        *self.0.taken.lock() = false;
-        self.0.free.notify_one();
     }
 }
 

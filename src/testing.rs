@@ -37,10 +37,11 @@ use crate::error::Error;
 use crate::log::Log;
 
 pub use crate::env::disk::env as disk_env;
+pub use crate::env::manual::ManualClock;
 pub use crate::env::memory::env as memory_env;
 pub use crate::env::sim::{CrashPolicy, FailedSync, Fault, Op, OpKind, Repeat, SimDisk};
 pub use crate::env::{
-    Access, Clock, DirEntry, Entropy, EntryKind, Env, File, Fs, Join, Lock, ManualClock, Spawn,
+    Access, Clock, DirEntry, Entropy, EntryKind, Env, File, Fs, Join, Lock, Spawn,
 };
 
 /// Opens a log in a world of the caller's choice.

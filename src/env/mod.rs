@@ -24,7 +24,7 @@ use std::time::Duration;
 mod chance;
 mod clock;
 #[cfg(feature = "testing")]
-mod manual;
+pub(crate) mod manual;
 mod pages;
 mod threads;
 
@@ -32,9 +32,6 @@ pub(crate) mod disk;
 pub(crate) mod memory;
 #[cfg(feature = "testing")]
 pub(crate) mod sim;
-
-#[cfg(feature = "testing")]
-pub use manual::ManualClock;
 
 /// One outside world, bundled: files, clocks, threads and chance.
 #[derive(Clone, Debug)]

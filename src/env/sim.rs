@@ -25,9 +25,10 @@ use self::files::SimFs;
 pub use self::inode::FailedSync;
 use self::state::{Shared, State};
 use self::tree::Tree;
+use super::Env;
 use super::clock::SystemClock;
+use super::manual::ManualClock;
 use super::threads::{NoThreads, Threads};
-use super::{Env, ManualClock};
 use crate::sync::{Arc, Condvar, Mutex};
 
 /// A seeded simulated disk.

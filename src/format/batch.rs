@@ -151,6 +151,20 @@ impl BatchBuilder {
         Ok(Fit::Taken)
     }
 
+    /// Adds an entry of a journal: a key, and a value unless the entry is removed.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push).
+    pub(crate) fn push_entry(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Fit, Error> {
+        let entry = value.map_or_else(Record::without_value, Record::new).key(key);
+        self.push(&entry, RECORD_BYTES_MAX, limit)
+    }
+
     fn write(&mut self, record: &Record<'_>, size: usize, time_delta: i32) {
         let key = record.key_bytes();
         let value = record.value_bytes();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::env::{Clock, Env, Join, Spawn};
-use crate::storage::shard::{Background, BackgroundFailure, Serve};
+use crate::storage::tail::{Background, BackgroundFailure, Serve};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// As many syncs as this can be under way at once.

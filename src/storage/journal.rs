@@ -24,11 +24,11 @@ use crate::limits::{
     UNSYNCED_BYTES_DEFAULT,
 };
 use crate::offset::{Offset, Timestamp};
-use crate::record::Record;
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Ends, SyncTarget, Want};
 use crate::storage::scan::scan;
-use crate::storage::shard::{Background, Laid, Opened, Shard, ShardOptions, Tail, WriteFailure};
+use crate::storage::shard::Shard;
+use crate::storage::tail::{Background, Laid, Opened, ShardOptions, Tail, WriteFailure};
 use crate::storage::walk::Walk;
 use crate::sync::Arc;
 
@@ -100,18 +100,20 @@ impl Journal {
             gate()?;
         }
         let batch = encode(changes)?;
-        if self.shard.observe(|commit, _, _| commit.stopped().is_some_and(is_poison)) {
-            self.shard.reopen()?;
-        }
+        self.heal()?;
         let appended = self.shard.append(batch, want, None);
         appended.map(|range| range.end).map_err(|refusal| self.told(refusal.error))
     }
 
     /// Waits until every change below `end` is durable.
+    ///
+    /// A journal that has failed since is healed first: its new file holds every change that was
+    /// written, synced.
     pub(crate) fn until_durable(&self, end: Offset) -> Result<(), Error> {
         if self.shard.ends().durable_end >= end {
             return Ok(());
         }
+        self.heal()?;
         self.shard.sync_written().map(|_| ()).map_err(|error| self.told(error))
     }
 
@@ -119,7 +121,7 @@ impl Journal {
         self.kind
     }
 
-    /// Writes the state as a new file now, if it came out of an unclean stop.
+    /// Writes the state as a new file now, if what the present one holds is in doubt.
     pub(crate) fn settle(&self) -> Result<(), Error> {
         self.shard.exclusive(|tail, ends| {
             let settled = if tail.in_doubt { tail.rewrite(ends.written_end) } else { Ok(()) };
@@ -129,6 +131,8 @@ impl Journal {
 
     /// Syncs everything and names the content.
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint, Error> {
+        self.heal()?;
+        self.settle()?;
         self.shard.sync_written()?;
         self.shard.exclusive(|tail, ends| (tail.fingerprint(ends.written_end), None))
     }
@@ -136,6 +140,15 @@ impl Journal {
     /// Refuses all further changes.
     pub(crate) fn stop(&self, error: &Error) {
         self.shard.close(error);
+    }
+
+    /// Writes the state into a new file, if a write or sync of the old one has failed.
+    fn heal(&self) -> Result<(), Error> {
+        let is_poison = |error: &Error| error.kind() == ErrorKind::Poisoned;
+        if self.shard.observe(|commit, _, _| commit.stopped().is_some_and(is_poison)) {
+            self.shard.reopen().map_err(|error| self.told(error))?;
+        }
+        Ok(())
     }
 
     fn told(&self, error: Error) -> Error {
@@ -147,10 +160,6 @@ impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Journal").field("kind", &self.kind).finish_non_exhaustive()
     }
-}
-
-fn is_poison(error: &Error) -> bool {
-    error.kind() == ErrorKind::Poisoned
 }
 
 /// The files of one journal, in the hands of whoever leads it.
@@ -330,6 +339,10 @@ impl JournalTail {
         file.write_at(&bytes, 0)
             .and_then(|()| file.sync_data())
             .map_err(|error| Error::io("write failed", &next, error))?;
+        // If this fails half-way, either file may be the journal: the old one is not appended to any
+        // more, and the number is not used again.
+        self.generation = generation;
+        self.in_doubt = true;
         self.env
             .fs
             .rename(&next, &path)
@@ -337,7 +350,6 @@ impl JournalTail {
             .map_err(|error| Error::io("rename failed", &path, error))?;
         self.position = bytes.len() as u64;
         self.limit = limit;
-        self.generation = generation;
         self.salt = salt;
         self.end = end;
         self.file = Some(Arc::new(JournalFile { file, path }));
@@ -428,7 +440,7 @@ impl Tail for JournalTail {
         let at = if synced_before { Ends { durable_end: at.written_end, ..at } } else { at };
         let headers = self.lay_down(&mut round, at);
         let file = self.file().map_err(unharmed)?;
-        let frames = round.iter().flat_map(|batch| batch.bytes()).copied().collect::<Vec<_>>();
+        let frames = round.iter().map(Batch::bytes).collect::<Vec<_>>().concat();
         if let Err(error) = file.file.write_at(&frames, self.position) {
             let error = Error::io("write failed", &file.path, error);
             self.in_doubt = true;
@@ -490,8 +502,7 @@ fn push(
     value: Option<&[u8]>,
     limit: usize,
 ) -> Result<Fit, Error> {
-    let record = value.map_or_else(Record::without_value, Record::new).key(key);
-    builder.push(&record, RECORD_BYTES_MAX, limit)
+    builder.push_entry(key, value, limit)
 }
 
 /// Makes a directory durably, if it is not there.

@@ -14,7 +14,7 @@ use crate::format::layout::JournalKind;
 use crate::offset::{Offset, PartitionId, ShardId, Timestamp, TopicId};
 use crate::storage::commit::Want;
 use crate::storage::journal::{Change, Entries, Fingerprint, Journal, JournalHome, JournalTail};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, Ordering, Shared};
 
 /// What is known of one partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub(crate) struct Manifest {
     writing: AtomicBool,
     was_clean: bool,
     /// The other journals, which must stand on solid ground before anything is written.
-    dependents: Mutex<Vec<Arc<Journal>>>,
+    dependents: Shared<Vec<Arc<Journal>>>,
 }
 
 impl Manifest {
@@ -114,13 +114,13 @@ impl Manifest {
             journal: Journal::new(tail, home, None),
             writing: AtomicBool::new(false),
             was_clean,
-            dependents: Mutex::default(),
+            dependents: Shared::default(),
         })
     }
 
     /// Adds a journal that must be settled before the first write of a session.
     pub(crate) fn depend_on(&self, journal: &Arc<Journal>) {
-        self.dependents.lock().push(Arc::clone(journal));
+        self.dependents.with(|dependents| dependents.push(Arc::clone(journal)));
     }
 
     /// Must have succeeded before this session writes anything anywhere.
@@ -136,8 +136,7 @@ impl Manifest {
         } else {
             self.journal.settle()?;
         }
-        let dependents = self.dependents.lock().clone();
-        for journal in dependents {
+        for journal in self.dependents.get() {
             journal.settle()?;
         }
         self.writing.store(true, Ordering::Release);
@@ -163,7 +162,7 @@ impl Manifest {
     pub(crate) fn close(&self, except: Vec<ShardId>) -> Result<(), Error> {
         if self.writing.load(Ordering::Acquire) {
             let mut journals = Vec::new();
-            for journal in self.dependents.lock().clone() {
+            for journal in self.dependents.get() {
                 journals.push((journal.kind(), journal.fingerprint()?));
             }
             self.journal.fingerprint()?;

@@ -15,6 +15,7 @@ pub(crate) mod scan;
 pub(crate) mod segment;
 pub(crate) mod shard;
 pub(crate) mod store;
+pub(crate) mod tail;
 pub(crate) mod view;
 pub(crate) mod waiter;
 pub(crate) mod walk;

@@ -24,13 +24,16 @@ use crate::storage::commit::{Ends, SyncTarget, Want};
 use crate::storage::journal::{ensure_dir, entropy_u32};
 use crate::storage::judge::{PartitionReport, Patient};
 use crate::storage::manifest::{
-    Manifest, PartitionRow, PartitionRows, Row, ScanFrom, SegmentKey, SegmentRow, SegmentRowState,
+    Manifest, PartitionRows, Row, SegmentKey, SegmentRow, SegmentRowState,
 };
 use crate::storage::recovery::{EMPTY_BYTES, recover};
 use crate::storage::segment::{ReadSide, Segment, SegmentWriter};
-use crate::storage::shard::{Laid, Opened, Tail, WriteFailure};
+use crate::storage::tail::{Laid, Opened, Tail, WriteFailure};
 use crate::storage::view::{SegmentState, SegmentView, View};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Shared};
+
+mod retention;
+mod rows;
 
 /// What all partitions of a log share.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ pub(crate) struct Ground {
     /// The wall clock at open; retention adds monotonic time to it.
     pub(crate) opened_at: (Timestamp, Duration),
     /// What recovery found, for `recovery()`.
-    pub(crate) reports: Mutex<BTreeMap<ShardId, PartitionReport>>,
+    pub(crate) reports: Shared<BTreeMap<ShardId, PartitionReport>>,
 }
 
 impl Ground {
@@ -233,17 +236,23 @@ impl PartitionLog {
         let begin_writes = || self.ground.manifest.begin_writes();
         let recovered = recover(&patient, self.ground.read_only, begin_writes)?;
         let damage = recovered.report.damage.clone();
-        self.ground.reports.lock().insert(self.id, recovered.report);
+        let report = recovered.report;
+        self.ground.reports.with(|reports| reports.insert(self.id, report));
+        self.end = recovered.end;
+        self.last_append = self.last_append.max(recovered.last_append);
+        let before = (self.rows.clone(), self.pending.clone());
         for (key, row) in recovered.rows {
             self.set_segment(key, row);
         }
-        self.sealed = recovered.segments;
-        self.end = recovered.end;
-        self.last_append = self.last_append.max(recovered.last_append);
         if recovered.copied {
             self.note_durable(self.end);
-            self.put_pending(Want::Durable)?;
+            if let Err(error) = self.put_pending(Want::Durable) {
+                // The copies are not the log yet: the next try must begin where this one did.
+                (self.rows, self.pending) = before;
+                return Err(error);
+            }
         }
+        self.sealed = recovered.segments;
         self.doomed.extend(recovered.doomed);
         Ok(damage)
     }
@@ -252,169 +261,6 @@ impl PartitionLog {
         let place = Place { shard: self.id, base, salt };
         let path = self.dir.join(segment_name(base, salt));
         Arc::new(Segment::new(place, path, Arc::clone(&self.ground.read_side)))
-    }
-
-    fn set_segment(&mut self, key: SegmentKey, row: SegmentRow) {
-        self.rows.segments.insert(key, row);
-        self.pending.push(Row::Segment(self.id, key, row));
-    }
-
-    fn set_partition(&mut self, row: PartitionRow) {
-        self.rows.row = row;
-        self.pending.push(Row::Partition(self.id, row));
-    }
-
-    /// Writes the pending rows as one unit; they stay pending where that fails.
-    fn put_pending(&mut self, want: Want) -> Result<Offset, Error> {
-        let end = self.ground.manifest.put(&self.pending, want)?;
-        self.pending.clear();
-        Ok(end)
-    }
-
-    /// Takes note of a durable end, with the nearest frame from which a later scan can start.
-    fn note_durable(&mut self, durable_end: Offset) {
-        let mut row = PartitionRow { durable_end, last_append: self.last_append, ..self.rows.row };
-        if let Some(active) = &self.active {
-            let place = active.writer.segment().place();
-            let (position, end) = active.writer.at();
-            let from = if end == durable_end {
-                Some((position, end))
-            } else {
-                // Behind a roll the durable end can still lie in the segment before.
-                let index = active.writer.index();
-                index.frame_before(place.base, durable_end).filter(|_| durable_end >= place.base)
-            };
-            if let Some((position, offset)) = from {
-                row.scan_from = ScanFrom { base: place.base, salt: place.salt, position, offset };
-            }
-        }
-        if row != self.rows.row {
-            self.set_partition(row);
-        }
-    }
-
-    /// Writes down how far the log is known to be durable, if that has grown.
-    pub(crate) fn write_mark(&mut self, durable_end: Offset) -> Result<(), Error> {
-        if durable_end > self.rows.row.durable_end {
-            self.note_durable(durable_end);
-        }
-        if !self.pending.is_empty() {
-            self.put_pending(Want::Written)?;
-        }
-        Ok(())
-    }
-
-    /// Writes down a clean end, after the last sync of the session.
-    pub(crate) fn write_close(&mut self, ends: Ends) -> Result<(), Error> {
-        if self.active.is_none() && ends.durable_end > self.rows.row.durable_end {
-            // Sealed as it was found: there is no frame behind its last one.
-            let row = PartitionRow {
-                durable_end: ends.durable_end,
-                scan_from: ScanFrom::default(),
-                last_append: self.last_append,
-                ..self.rows.row
-            };
-            self.set_partition(row);
-        }
-        self.write_mark(ends.durable_end)
-    }
-
-    /// Removes what the topic's retention lets go of; true if that changed what readers see.
-    ///
-    /// `floor` is the lowest offset that somebody still needs. Nothing that is not durable is
-    /// removed.
-    pub(crate) fn retain(&mut self, ends: Ends, floor: Option<Offset>) -> Result<bool, Error> {
-        let now = self.ground.steady_now();
-        let mut retention = self.keeping.retention.clone();
-        let stale = |time| retention.max_age.is_some_and(|age| is_older(time, age, now));
-        let seals = self.active.as_ref().is_some_and(|active| {
-            !active.writer.is_empty()
-                && (self.is_aged(active) || stale(active.writer.last_append()))
-        });
-        if seals {
-            // An idle partition would otherwise keep its last segment for ever.
-            self.seal_active(ends.durable_end);
-        }
-        let was_checked = std::mem::replace(&mut self.was_checked, true);
-        if !was_checked && expired(&self.sealed, &retention, now) == self.sealed.len() {
-            // A clock that was wrong at open must not cost the whole partition.
-            retention.max_age = retention.max_age.map(|age| age.saturating_mul(2));
-        }
-        let count = expired(&self.sealed, &retention, now);
-        let limit = floor.unwrap_or(ends.durable_end).min(ends.durable_end);
-        let removable = self.sealed.iter().take(count);
-        let start = removable.filter_map(sealed_end).take_while(|end| *end <= limit).last();
-        match start {
-            Some(start) if start > self.rows.row.start => self.trim(start).map(|()| true),
-            _ => Ok(seals),
-        }
-    }
-
-    /// Makes `start` the first offset, durably, and lets go of the segments that lie wholly below
-    /// it.
-    pub(crate) fn trim(&mut self, start: Offset) -> Result<(), Error> {
-        let below = |view: &SegmentView| sealed_end(view).is_some_and(|end| end <= start);
-        let count = self.sealed.iter().take_while(|view| below(view)).count();
-        let mut rows = self.pending.clone();
-        for view in self.sealed.iter().take(count) {
-            let SegmentState::Sealed { end, bytes, last_append } = view.state else { continue };
-            let place = view.segment.place();
-            let key = (place.base, place.salt);
-            let state = SegmentRowState::Removed;
-            rows.push(Row::Segment(self.id, key, SegmentRow { state, end, bytes, last_append }));
-        }
-        let row = PartitionRow {
-            start,
-            durable_end: self.rows.row.durable_end.max(start),
-            ..self.rows.row
-        };
-        rows.push(Row::Partition(self.id, row));
-        self.ground.manifest.put(&rows, Want::Durable)?;
-        self.pending.clear();
-        for row in rows {
-            match row {
-                Row::Segment(_, key, row) => _ = self.rows.segments.insert(key, row),
-                Row::Partition(_, row) => self.rows.row = row,
-                Row::DropSegment(..) | Row::DropPartition(..) => {}
-            }
-        }
-        let gone = self.sealed.drain(..count);
-        self.doomed.extend(gone.map(|view| view.segment));
-        Ok(())
-    }
-
-    /// Unlinks the files of segments that nobody reads any more, and forgets their rows.
-    pub(crate) fn unlink_doomed(&mut self) -> Result<(), Error> {
-        if self.doomed.is_empty() {
-            return Ok(());
-        }
-        if !self.pending.is_empty() {
-            self.put_pending(Want::Durable)?;
-        }
-        let doomed = std::mem::take(&mut self.doomed);
-        let (free, read): (Vec<_>, Vec<_>) =
-            doomed.into_iter().partition(|segment| Arc::strong_count(segment) == 1);
-        self.doomed = read;
-        for segment in &free {
-            segment.forget_file();
-            match self.ground.env.fs.remove_file(segment.path()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    self.doomed.push(Arc::clone(segment));
-                    return Err(Error::io("unlink failed", segment.path(), error));
-                }
-                _ => {}
-            }
-            let place = segment.place();
-            let key = (place.base, place.salt);
-            self.rows.segments.remove(&key);
-            self.pending.push(Row::DropSegment(self.id, key));
-        }
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let synced = self.ground.env.fs.sync_dir(&self.dir);
-        synced.map_err(|error| Error::io("sync failed", &self.dir, error))?;
-        self.put_pending(Want::Written).map(|_| ())
     }
 
     /// The writer for the next round, made or rolled if need be.
@@ -481,8 +327,10 @@ impl PartitionLog {
         let place = Place { shard: self.id, base: ends.written_end, salt };
         let head = Head { kind: FileKind::Segment, place, created, mark: ends.durable_end };
         let writer = SegmentWriter::create(&*self.ground.env.fs, self.segment(key), &head)?;
-        let synced = self.ground.env.fs.sync_dir(&self.dir);
-        synced.map_err(|error| Error::io("sync failed", &self.dir, error))?;
+        if let Err(error) = self.ground.env.fs.sync_dir(&self.dir) {
+            let _ = self.ground.env.fs.remove_file(writer.segment().path());
+            return Err(Error::io("sync failed", &self.dir, error));
+        }
         let row = SegmentRow {
             state: SegmentRowState::Active,
             end: ends.written_end,
@@ -494,8 +342,7 @@ impl PartitionLog {
             Ok(listed) => listed,
             Err(error) => {
                 // The row may have reached the disk all the same, so the file must stay until
-                // another row says that it is not needed. The segment before it
-                // goes on and is not sealed.
+                // another row says that it is not needed. The segment before it goes on.
                 self.set_segment(key, SegmentRow { state: SegmentRowState::Removed, ..row });
                 self.doomed.push(Arc::clone(writer.segment()));
                 return Err(error);
@@ -604,9 +451,10 @@ impl Tail for PartitionLog {
     fn write(&mut self, round: Vec<Batch>, at: Ends) -> Result<Laid<Arc<View>>, WriteFailure> {
         let bytes: u64 = round.iter().map(|batch| batch.len() as u64).sum();
         let before = self.active.as_ref().map(|active| *active.writer.segment().place());
-        self.check_room(bytes)
-            .and_then(|()| self.ready(at, bytes))
-            .map_err(|error| WriteFailure { error, in_doubt: false })?;
+        self.check_room(bytes).and_then(|()| self.ready(at, bytes)).map_err(|error| {
+            self.was_full |= error.kind() == ErrorKind::StorageFull;
+            WriteFailure { error, in_doubt: false }
+        })?;
         let frames = self.lay_and_write(round, at)?;
         let Some(active) = &mut self.active else {
             let error = Error::bare(ErrorKind::Io);
@@ -632,28 +480,6 @@ impl Active {
         let first_append = (!writer.is_empty()).then(|| writer.last_append());
         Self { writer, target, first_append, published: 0 }
     }
-}
-
-fn sealed_end(view: &SegmentView) -> Option<Offset> {
-    match view.state {
-        SegmentState::Sealed { end, .. } => Some(end),
-        SegmentState::Active { .. } => None,
-    }
-}
-
-/// How many of the oldest segments retention lets go of.
-fn expired(sealed: &[SegmentView], retention: &Retention, now: Timestamp) -> usize {
-    let sizes = sealed.iter().filter_map(|view| match view.state {
-        SegmentState::Sealed { bytes, last_append, .. } => Some((bytes, last_append)),
-        SegmentState::Active { .. } => None,
-    });
-    let mut left: u64 = sizes.clone().map(|(bytes, _)| bytes).sum();
-    let goes = |(bytes, last_append): &(u64, Timestamp)| {
-        left = left.saturating_sub(*bytes);
-        retention.max_age.is_some_and(|age| is_older(*last_append, age, now))
-            || retention.max_bytes.is_some_and(|most| left >= most)
-    };
-    sizes.take_while(goes).count()
 }
 
 /// Whether something of `time` is older than `age` at `now`.

@@ -12,116 +12,21 @@
 //! that somebody does what is left.
 
 use std::collections::VecDeque;
-use std::fmt::Debug;
-use std::ops::Range;
+use std::fmt::{self, Debug};
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use crate::config::SyncPolicy;
 use crate::env::Clock;
-use crate::error::{Error, ErrorKind, Fate};
+use crate::error::Error;
 use crate::format::batch::Batch;
-use crate::format::frame::FrameHeader;
 use crate::offset::{Offset, ShardId};
-use crate::storage::commit::{
-    Budget, Commit, Ends, Entry, Outcome, Refusal, Sender, SyncTarget, Waiting, Wakes, Want,
-    no_room,
-};
+use crate::storage::commit::{Commit, Ends, Outcome, Refusal, Sender, Wakes, Want};
 use crate::storage::ring::Ring;
-use crate::storage::waiter::{Waiter, Woken};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, Weak};
+use crate::storage::tail::{Background, Counters, Opened, ShardOptions, Tail};
+use crate::storage::waiter::Waiter;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak};
 
-/// What a shard appends to. All calls come from one thread at a time: the leader's.
-pub(crate) trait Tail: Send + Sized + 'static {
-    /// What readers see of the files.
-    type View: Clone + Default + Debug + Send + Sync + 'static;
-
-    /// Looks at the files before anything else is asked, and again after a failure.
-    ///
-    /// `durable_end` is what this session knows to be durable.
-    fn open(&mut self, durable_end: Offset) -> Result<Opened<Self::View>, Error>;
-
-    /// Lays the batches down in order from `at.written_end` on, and writes them.
-    fn write(&mut self, round: Vec<Batch>, at: Ends) -> Result<Laid<Self::View>, WriteFailure>;
-}
-
-/// What opening found.
-#[derive(Debug)]
-pub(crate) struct Opened<V> {
-    pub(crate) end: Offset,
-    pub(crate) view: V,
-    /// Why nothing may be appended, though what is there can be read.
-    pub(crate) stopped: Option<Error>,
-}
-
-/// A round that stands in the file.
-#[derive(Debug)]
-pub(crate) struct Laid<V> {
-    pub(crate) frames: Vec<(FrameHeader, Bytes)>,
-    /// Set where readers must see another set of files.
-    pub(crate) view: Option<V>,
-    pub(crate) target: Arc<dyn SyncTarget>,
-    /// Everything before this round was made durable on the way.
-    pub(crate) synced_before: bool,
-}
-
-/// A round that does not.
-#[derive(Debug)]
-pub(crate) struct WriteFailure {
-    pub(crate) error: Error,
-    /// Whether the file may hold a part of the round; then nothing more can be appended to it.
-    pub(crate) in_doubt: bool,
-}
-
-/// Who does what nobody waits for.
-pub(crate) trait Background: Debug + Send + Sync {
-    /// Has `job` served soon, on another thread.
-    fn request(&self, job: Arc<dyn Serve>);
-
-    /// Has `job` served once `delay` has passed.
-    fn request_after(&self, delay: Duration, job: Arc<dyn Serve>);
-
-    /// Tells the log's owner of a failure that nobody waits for.
-    fn report(&self, failure: BackgroundFailure);
-
-    /// A sync has made more of some partition durable.
-    fn became_durable(&self) {}
-}
-
-/// A failure with nobody to tell it to.
-#[derive(Clone, Debug)]
-pub(crate) struct BackgroundFailure {
-    pub(crate) id: ShardId,
-    pub(crate) error: Error,
-    /// Records that were accepted without waiting and are lost.
-    pub(crate) void: Option<Range<Offset>>,
-}
-
-/// Something the background can serve.
-pub(crate) trait Serve: Send + Sync {
-    /// Writes and syncs what is due.
-    fn serve(&self);
-}
-
-/// What a shard is made with.
-#[derive(Clone, Debug)]
-pub(crate) struct ShardOptions {
-    pub(crate) id: ShardId,
-    pub(crate) policy: SyncPolicy,
-    pub(crate) budget: Budget,
-    pub(crate) ring_bytes: usize,
-}
-
-/// Counters of one shard, as `stats()` shows them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) syncs: u64,
-    pub(crate) sync_time: Duration,
-    pub(crate) longest_sync: Duration,
-    pub(crate) records: u64,
-    pub(crate) bytes: u64,
-}
+mod work;
 
 /// A tail that many threads append to and many read.
 #[derive(Debug)]
@@ -148,7 +53,7 @@ struct State<T: Tail> {
 }
 
 impl<T: Tail> Debug for State<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let commit = &self.commit;
         f.debug_struct("State")
             .field("assigned_end", &commit.assigned_end)
@@ -157,15 +62,6 @@ impl<T: Tail> Debug for State<T> {
             .field("stopped", &commit.stopped())
             .finish_non_exhaustive()
     }
-}
-
-/// On whose behalf work is done, which decides how much of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// A sender that waits: it leads one round, and syncs only if it waits for durability.
-    Sender(Want),
-    /// The background, or anybody where there is none: it goes on until nothing is due.
-    Background,
 }
 
 impl<T: Tail> Shard<T> {
@@ -282,13 +178,21 @@ impl<T: Tail> Shard<T> {
         if let Some(view) = view {
             state.view = view;
         }
-        self.release(state, Some(tail), Role::Sender(Want::Nothing), Wakes::default());
+        self.put_back(state, tail, Wakes::default());
         Ok(result)
     }
 
     /// Opens the tail anew: after a failure, or to see what another process has added.
+    ///
+    /// A shard that has not failed stays as it is.
     pub(crate) fn reopen(&self) -> Result<(), Error> {
         let tail = self.take_tail();
+        let state = self.state.lock();
+        if self.is_opened() && state.commit.stopped().is_none() {
+            self.put_back(state, tail, Wakes::default());
+            return Ok(());
+        }
+        drop(state);
         self.open_tail(tail)
     }
 
@@ -300,17 +204,8 @@ impl<T: Tail> Shard<T> {
         if !self.is_opened() {
             return;
         }
-        let mut tail = self.take_tail();
-        loop {
-            let mut wakes = Wakes::default();
-            let (state, progress) = self.write_round(&mut tail, &mut wakes);
-            if matches!(progress, Progress::Nothing { .. }) {
-                self.release(state, Some(tail), Role::Sender(Want::Nothing), wakes);
-                return;
-            }
-            drop(state);
-            self.fire(wakes);
-        }
+        let tail = self.take_tail();
+        self.drain(tail);
     }
 
     /// Opens the tail if nobody has.
@@ -320,12 +215,7 @@ impl<T: Tail> Shard<T> {
         }
         let tail = self.take_tail();
         if self.is_opened() {
-            self.release(
-                self.state.lock(),
-                Some(tail),
-                Role::Sender(Want::Nothing),
-                Wakes::default(),
-            );
+            self.put_back(self.state.lock(), tail, Wakes::default());
             return Ok(());
         }
         self.open_tail(tail)
@@ -406,7 +296,7 @@ impl<T: Tail> Shard<T> {
                 Err(error)
             }
         };
-        self.release(state, Some(tail), Role::Sender(Want::Nothing), wakes);
+        self.put_back(state, tail, wakes);
         result
     }
 
@@ -429,337 +319,6 @@ impl<T: Tail> Shard<T> {
             drop(state);
             let _ = waiter.wait();
             state = self.state.lock();
-        }
-    }
-
-    /// Lets go of the lock, and of the tail, and sees to it that somebody does what is left.
-    fn release(
-        &self,
-        mut state: MutexGuard<'_, State<T>>,
-        tail: Option<T>,
-        role: Role,
-        mut wakes: Wakes,
-    ) {
-        if tail.is_some() {
-            state.tail = tail;
-        }
-        let asks = state.pass_on(role, &mut wakes);
-        let delay = state.commit.arm_interval(|| self.clock.monotonic());
-        drop(state);
-        self.fire(wakes);
-        if let Some(me) = self.me.upgrade().filter(|_| asks || delay.is_some()) {
-            if let Some(delay) = delay {
-                self.background.request_after(delay, Arc::clone(&me) as Arc<dyn Serve>);
-            }
-            if asks {
-                self.background.request(me);
-            }
-        }
-    }
-
-    fn fire(&self, mut wakes: Wakes) {
-        let void = wakes.void.take();
-        let failure = wakes.failure.take();
-        wakes.fire();
-        if let Some(error) = failure {
-            let void = void.map(|(range, _)| range);
-            self.background.report(BackgroundFailure { id: self.id, error, void });
-        } else if let Some((range, error)) = void {
-            let void = Some(range);
-            self.background.report(BackgroundFailure { id: self.id, error, void });
-        }
-    }
-
-    /// Waits for room, then for the outcome.
-    fn await_room(
-        &self,
-        waiter: &Arc<Waiter<Outcome>>,
-        want: Want,
-        timeout: Option<Duration>,
-    ) -> Outcome {
-        // Under a manual clock no time passes by itself.
-        let timeout = if self.clock.is_manual() { Some(Duration::ZERO) } else { timeout };
-        let Some(timeout) = timeout else { return self.follow(waiter, want) };
-        let deadline = self.clock.monotonic().saturating_add(timeout);
-        loop {
-            let left = deadline.saturating_sub(self.clock.monotonic());
-            match waiter.wait_for(left) {
-                Woken::Filled(outcome) => return outcome,
-                Woken::Nudged => self.work(Role::Sender(want)),
-                Woken::TimedOut if self.state.lock().commit.withdraw(waiter) => {
-                    return Err(Refusal::not_appended(no_room()));
-                }
-                // It was let in at the last moment, and its outcome is on the way.
-                Woken::TimedOut => return self.follow(waiter, want),
-            }
-        }
-    }
-
-    /// Waits for the outcome, and does what it is nudged to do in the meantime.
-    fn follow(&self, waiter: &Arc<Waiter<Outcome>>, want: Want) -> Outcome {
-        loop {
-            match waiter.wait() {
-                Some(outcome) => return outcome,
-                None => self.work(Role::Sender(want)),
-            }
-        }
-    }
-
-    /// Writes rounds until the leader's own append stands or has failed, then waits as far as it
-    /// wants.
-    fn lead_own(&self, mut tail: T, own: Range<Offset>, want: Want) -> Outcome {
-        let outcome = loop {
-            let mut wakes = Wakes::default();
-            let (state, progress) = self.write_round(&mut tail, &mut wakes);
-            if let Some(outcome) = progress.outcome_of(&own) {
-                // A leader whose append failed does not come back to sync for the others.
-                let role = Role::Sender(if outcome.is_ok() { want } else { Want::Nothing });
-                self.release(state, Some(tail), role, wakes);
-                break outcome;
-            }
-            drop(state);
-            self.fire(wakes);
-        };
-        match outcome {
-            Ok(range) if want == Want::Durable => self.until_durable(range),
-            outcome => outcome,
-        }
-    }
-
-    /// Takes a round off the queue, writes it, and settles what came of it; the lock is held again
-    /// afterwards.
-    fn write_round(&self, tail: &mut T, wakes: &mut Wakes) -> (MutexGuard<'_, State<T>>, Progress) {
-        let (round, ends) = {
-            let mut state = self.state.lock();
-            (state.commit.take_round(), state.commit.ends())
-        };
-        let (batches, waiting): (Vec<_>, Vec<_>) = round.into_iter().map(Entry::split).unzip();
-        if batches.is_empty() {
-            let state = self.state.lock();
-            let stopped = state.commit.stopped().cloned();
-            return (state, Progress::Nothing { stopped });
-        }
-        let laid = tail.write(batches, ends);
-        let mut state = self.state.lock();
-        let progress = state.settle(waiting, laid, wakes);
-        (state, progress)
-    }
-
-    /// Does what is due: writes what is queued, then syncs what is to be synced.
-    fn work(&self, role: Role) {
-        loop {
-            let mut wakes = Wakes::default();
-            let mut state = self.state.lock();
-            state.requested = false;
-            state.commit.expire(self.clock.monotonic(), &mut wakes);
-            if !state.commit.is_queue_empty()
-                && let Some(mut tail) = state.idle_tail()
-            {
-                drop(state);
-                let (state, _) = self.write_round(&mut tail, &mut wakes);
-                self.release(state, Some(tail), role, wakes);
-                if role == Role::Background {
-                    continue;
-                }
-                return;
-            }
-            let syncs = role != Role::Sender(Want::Written)
-                && !state.commit.syncing
-                && state.commit.needs_sync(|| self.clock.monotonic());
-            state.commit.syncing |= syncs;
-            drop(state);
-            self.fire(wakes);
-            if !syncs {
-                return;
-            }
-            if role != Role::Background {
-                let _ = self.sync(Role::Sender(Want::Nothing));
-                return;
-            }
-            let _ = self.sync(role);
-        }
-    }
-
-    /// Waits until `range` is durable, and syncs for all who wait if nobody else does.
-    fn until_durable(&self, range: Range<Offset>) -> Outcome {
-        loop {
-            let mut state = self.state.lock();
-            let commit = &mut state.commit;
-            if commit.durable_end >= range.end {
-                return Ok(range);
-            }
-            if let Some(error) = commit.stopped() {
-                return Err(Refusal { error: error.clone(), fate: Fate::Unknown });
-            }
-            if commit.syncing {
-                let sender = Sender { waiter: Arc::default(), is_thread: true };
-                commit.await_durable(range, sender.clone());
-                drop(state);
-                return self.follow(&sender.waiter, Want::Durable);
-            }
-            commit.syncing = true;
-            drop(state);
-            self.sync(Role::Sender(Want::Nothing))
-                .map_err(|error| Refusal { error, fate: Fate::Unknown })?;
-        }
-    }
-
-    /// Syncs everything written so far; the caller has set `syncing`.
-    fn sync(&self, role: Role) -> Result<(), Error> {
-        let incarnation = self.incarnation();
-        let (targets, end, bytes) = self.state.lock().commit.begin_sync();
-        let before = self.clock.monotonic();
-        let result = targets.iter().try_for_each(|target| target.sync());
-        let took = self.clock.monotonic().saturating_sub(before);
-        let mut wakes = Wakes::default();
-        let mut state = self.state.lock();
-        state.commit.syncing = false;
-        // What was recovered in the meantime stands in other files.
-        if incarnation == self.incarnation() {
-            state.counters.note_sync(took);
-            match &result {
-                Ok(()) => state.commit.synced(end, bytes, &mut wakes),
-                Err(error) => state.commit.poison(error, &mut wakes),
-            }
-        }
-        self.release(state, None, role, wakes);
-        self.background.became_durable();
-        result
-    }
-
-    fn ask_for_service(&self, mut state: MutexGuard<'_, State<T>>) {
-        let asks = !std::mem::replace(&mut state.requested, true);
-        drop(state);
-        if asks && let Some(me) = self.me.upgrade() {
-            self.background.request(me);
-        }
-    }
-}
-
-impl<T: Tail> Serve for Shard<T> {
-    fn serve(&self) {
-        // An error is told to those who submitted; the next sender meets it again.
-        if self.ensure_open().is_ok() {
-            self.work(Role::Background);
-        }
-    }
-}
-
-impl<T: Tail> State<T> {
-    /// The tail, if nobody leads and nobody waits to.
-    fn idle_tail(&mut self) -> Option<T> {
-        if self.tail_waiters.is_empty() { self.tail.take() } else { None }
-    }
-
-    /// Finds somebody for what is left to do; true asks for the background.
-    fn pass_on(&mut self, role: Role, wakes: &mut Wakes) -> bool {
-        if role == Role::Background && self.tail_waiters.is_empty() {
-            return false;
-        }
-        let mut asks = false;
-        if self.tail.is_some() {
-            if let Some(next) = self.tail_waiters.front() {
-                wakes.nudges.push(Arc::clone(next));
-            } else if !self.commit.is_queue_empty() {
-                match self.commit.next_leader() {
-                    Some(leader) => wakes.nudges.push(leader),
-                    None => asks = true,
-                }
-            }
-        }
-        let due = !self.commit.syncing && self.commit.needs_sync(|| Duration::ZERO);
-        if due && role != Role::Sender(Want::Durable) {
-            match self.commit.next_syncer() {
-                Some(syncer) => wakes.nudges.push(syncer),
-                None => asks = true,
-            }
-        }
-        asks && !std::mem::replace(&mut self.requested, true)
-    }
-
-    /// Takes note of what came of a round.
-    fn settle(
-        &mut self,
-        waiting: Vec<Waiting>,
-        laid: Result<Laid<T::View>, WriteFailure>,
-        wakes: &mut Wakes,
-    ) -> Progress {
-        let range = waiting.first().map(|first| first.range.start).unwrap_or_default()
-            ..waiting.last().map(|last| last.range.end).unwrap_or_default();
-        let failure = match (laid, self.commit.stopped()) {
-            (Ok(laid), None) => {
-                self.stands(waiting, laid, wakes);
-                return Progress::Written { range };
-            }
-            // A sync failed while the round was written: whether it is in the file is anybody's
-            // guess.
-            (Ok(_), Some(stopped)) => WriteFailure { error: stopped.clone(), in_doubt: true },
-            (Err(failure), _) => failure,
-        };
-        let WriteFailure { error, in_doubt } = failure;
-        let fate = if in_doubt { Fate::Unknown } else { Fate::NotAppended };
-        self.commit.round_failed(waiting, &error, fate, wakes);
-        if in_doubt {
-            self.commit.poison(&error, wakes);
-        }
-        Progress::Failed { range, refusal: Refusal { error, fate } }
-    }
-
-    /// A round stands in the file.
-    fn stands(&mut self, waiting: Vec<Waiting>, laid: Laid<T::View>, wakes: &mut Wakes) {
-        if laid.synced_before {
-            self.commit.synced_all(wakes);
-        }
-        if let Some(view) = laid.view {
-            self.view = view;
-        }
-        let mut bytes = 0;
-        for (header, frame) in laid.frames {
-            bytes += frame.len();
-            self.counters.records += u64::from(header.count);
-            self.ring.push(header, frame);
-        }
-        self.counters.bytes += bytes as u64;
-        self.commit.written(waiting, (bytes, laid.target), wakes);
-    }
-}
-
-impl Counters {
-    fn note_sync(&mut self, took: Duration) {
-        self.syncs += 1;
-        self.sync_time += took;
-        self.longest_sync = self.longest_sync.max(took);
-    }
-}
-
-/// What a leader achieved with one round.
-#[derive(Debug)]
-enum Progress {
-    Written {
-        range: Range<Offset>,
-    },
-    Failed {
-        range: Range<Offset>,
-        refusal: Refusal,
-    },
-    /// The queue was empty: what the leader had in it was answered by whoever stopped the shard.
-    Nothing {
-        stopped: Option<Error>,
-    },
-}
-
-impl Progress {
-    /// What this means for the leader's own append; none if its turn has not come.
-    fn outcome_of(self, own: &Range<Offset>) -> Option<Outcome> {
-        match self {
-            Self::Written { range } => (own.end <= range.end).then(|| Ok(own.clone())),
-            Self::Failed { range, refusal } if own.end <= range.end => Some(Err(refusal)),
-            // The queue failed with the round, and nothing of it was ever written.
-            Self::Failed { refusal, .. } => Some(Err(Refusal::not_appended(refusal.error))),
-            Self::Nothing { stopped } => {
-                let error = stopped.unwrap_or_else(|| Error::bare(ErrorKind::Closed));
-                Some(Err(Refusal::not_appended(error)))
-            }
         }
     }
 }

@@ -24,8 +24,9 @@ use crate::storage::manifest::{ManifestState, PartitionRows, Row};
 use crate::storage::opening::{self, Opening};
 use crate::storage::partition::{Ground, Keeping, PartitionLog};
 use crate::storage::segment::ReadSide;
-use crate::storage::shard::{Background, BackgroundFailure, Serve, Shard, ShardOptions};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+use crate::storage::shard::Shard;
+use crate::storage::tail::{Background, BackgroundFailure, Serve, ShardOptions};
+use crate::sync::{Arc, AtomicBool, Ordering, Shared, Weak};
 
 /// One partition that many threads append to and many read.
 pub(crate) type PartitionShard = Shard<PartitionLog>;
@@ -49,12 +50,12 @@ pub(crate) struct Store {
     committer: Arc<Committer>,
     options: StoreOptions,
     catalog: Arc<Journal>,
-    lock: Mutex<Option<Box<dyn Lock>>>,
-    shards: Mutex<BTreeMap<ShardId, Arc<PartitionShard>>>,
+    lock: Shared<Option<Box<dyn Lock>>>,
+    shards: Shared<BTreeMap<ShardId, Arc<PartitionShard>>>,
     /// What the manifest said at open, for partitions that have no shard yet.
-    found: Mutex<ManifestState>,
-    known: Mutex<BTreeMap<ShardId, Known>>,
-    largest_topic: Mutex<TopicId>,
+    found: Shared<ManifestState>,
+    known: Shared<BTreeMap<ShardId, Known>>,
+    largest_topic: Shared<TopicId>,
     /// A retention job is scheduled.
     retains: AtomicBool,
     /// A mark job is scheduled.
@@ -101,7 +102,7 @@ impl Store {
             read_side: Arc::new(read_side),
             read_only: options.read_only,
             opened_at: (Timestamp::from_millis(env.clock.wall_millis()), env.clock.monotonic()),
-            reports: Mutex::default(),
+            reports: Shared::default(),
         });
         let store = Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
@@ -109,11 +110,11 @@ impl Store {
             committer,
             options,
             catalog,
-            lock: Mutex::new(lock),
-            shards: Mutex::default(),
-            found: Mutex::new(state),
-            known: Mutex::default(),
-            largest_topic: Mutex::new(largest_topic),
+            lock: Shared::new(lock),
+            shards: Shared::default(),
+            found: Shared::new(state),
+            known: Shared::default(),
+            largest_topic: Shared::new(largest_topic),
             retains: AtomicBool::new(false),
             marks: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -132,15 +133,15 @@ impl Store {
 
     /// A topic id that no topic has had.
     pub(crate) fn next_topic_id(&self) -> TopicId {
-        let mut largest = self.largest_topic.lock();
-        *largest = TopicId::new(largest.value() + 1);
-        *largest
+        self.largest_topic.with(|largest| {
+            *largest = TopicId::new(largest.value() + 1);
+            *largest
+        })
     }
 
     /// Takes note of a topic id that is in use.
     pub(crate) fn know_topic_id(&self, topic: TopicId) {
-        let mut largest = self.largest_topic.lock();
-        *largest = (*largest).max(topic);
+        self.largest_topic.with(|largest| *largest = topic.max(*largest));
     }
 
     /// Lists new partitions durably; they become part of the log with the catalog's entry.
@@ -156,21 +157,21 @@ impl Store {
         policy: SyncPolicy,
         keeping: Keeping,
     ) -> Arc<PartitionShard> {
-        let (rows, vouched) = {
-            let mut found = self.found.lock();
+        let (rows, vouched) = self.found.with(|found| {
             let vouched = found.clean.as_ref().is_some_and(|clean| !clean.except.contains(&id));
             let listed = found.partitions.remove(&id);
             // A partition made in this session starts empty, and there is nothing to recover.
             let is_new = listed.is_none();
             (listed.unwrap_or_default(), vouched || is_new)
-        };
+        });
         if keeping.retention.max_age.is_some()
             || keeping.retention.max_bytes.is_some()
             || keeping.segment_age.is_some()
         {
             self.schedule_retention();
         }
-        self.known.lock().insert(id, Known { mark: rows.row.durable_end, vouched });
+        let known = Known { mark: rows.row.durable_end, vouched };
+        self.known.with(|all| all.insert(id, known));
         let log = PartitionLog::new(id, Arc::clone(&self.ground), keeping, rows, vouched);
         let options = ShardOptions {
             id,
@@ -184,7 +185,7 @@ impl Store {
             store: Weak::clone(&self.me),
         });
         let shard = Shard::new(log, &options, clock, background);
-        self.shards.lock().insert(id, Arc::clone(&shard));
+        self.shards.with(|shards| shards.insert(id, Arc::clone(&shard)));
         shard
     }
 
@@ -192,7 +193,7 @@ impl Store {
     ///
     /// They are the remains of a creation or a deletion that did not come to its end.
     pub(crate) fn drop_orphans(&self) -> Result<(), Error> {
-        let orphans = std::mem::take(&mut self.found.lock().partitions);
+        let orphans = self.found.with(|found| std::mem::take(&mut found.partitions));
         if orphans.is_empty() || self.options.read_only {
             return Ok(());
         }
@@ -209,19 +210,17 @@ impl Store {
     /// # Errors
     /// What the system says; the next open removes what is left.
     pub(crate) fn drop_topic(&self, topic: TopicId, reason: &Error) -> Result<(), Error> {
-        let gone = {
-            let mut shards = self.shards.lock();
-            let (gone, kept) =
-                std::mem::take(&mut *shards).into_iter().partition(|(id, _)| id.topic == topic);
-            *shards = kept;
+        let gone = self.shards.with(|shards| {
+            let mut gone = shards.clone();
+            gone.retain(|id, _| id.topic == topic);
+            shards.retain(|id, _| id.topic != topic);
             gone
-        };
-        let gone: BTreeMap<ShardId, Arc<PartitionShard>> = gone;
+        });
         let mut rows = Vec::new();
         for (id, shard) in &gone {
             shard.close(reason);
-            self.known.lock().remove(id);
-            self.ground.reports.lock().remove(id);
+            self.known.with(|known| known.remove(id));
+            self.ground.reports.with(|reports| reports.remove(id));
             match shard.exclusive(|log, _| (log.abandon(), None)) {
                 Ok(own) => rows.extend(drop_rows(*id, &own)),
                 Err(_) => rows.push(Row::DropPartition(*id)),
@@ -281,7 +280,7 @@ impl Store {
             let durable_end = shard.exclusive(|log, ends| {
                 (log.write_mark(ends.durable_end).map(|()| ends.durable_end), None)
             })??;
-            self.known.lock().insert(id, Known { mark: durable_end, ..known });
+            self.known.with(|all| all.insert(id, Known { mark: durable_end, ..known }));
         }
         Ok(())
     }
@@ -327,7 +326,7 @@ impl Store {
     pub(crate) fn reports(&self) -> (BTreeMap<ShardId, PartitionReport>, Vec<ShardId>) {
         let pending = self.shards_by_id().into_iter().filter(|(_, shard)| !shard.is_opened());
         let pending = pending.map(|(id, _)| id).filter(|id| !self.known(*id).vouched).collect();
-        (self.ground.reports.lock().clone(), pending)
+        (self.ground.reports.get(), pending)
     }
 
     /// How many segment files are open for reading.
@@ -349,6 +348,10 @@ impl Store {
         for (_, shard) in &shards {
             shard.close(reason);
         }
+        if self.options.read_only {
+            self.let_go();
+            return Ok(());
+        }
         for (_, shard) in &shards {
             if shard.is_opened() {
                 shard.start_sync();
@@ -367,10 +370,7 @@ impl Store {
             }
             first = first.and(written);
         }
-        let marked = match self.options.read_only {
-            true => Ok(()),
-            false => self.ground.manifest.close(except),
-        };
+        let marked = self.ground.manifest.close(except);
         self.let_go();
         first.and(marked)
     }
@@ -379,7 +379,8 @@ impl Store {
     pub(crate) fn let_go(&self) {
         self.closed.store(true, Ordering::Release);
         self.committer.shut_down();
-        self.lock.lock().take();
+        let lock = self.lock.with(Option::take);
+        drop(lock);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -387,26 +388,28 @@ impl Store {
     }
 
     fn known(&self, id: ShardId) -> Known {
-        self.known.lock().get(&id).copied().unwrap_or_default()
+        self.known.with(|known| known.get(&id).copied().unwrap_or_default())
     }
 
     fn all_shards(&self) -> Vec<Arc<PartitionShard>> {
-        self.shards.lock().values().cloned().collect()
+        self.shards.with(|shards| shards.values().cloned().collect())
     }
 
     fn shards_by_id(&self) -> Vec<(ShardId, Arc<PartitionShard>)> {
-        self.shards.lock().iter().map(|(id, shard)| (*id, Arc::clone(shard))).collect()
+        self.shards.with(|shards| shards.clone().into_iter().collect())
     }
 
     /// Has retention looked at from now on, at every check interval.
     pub(crate) fn schedule_retention(&self) {
-        if !self.options.manual_maintenance && !self.retains.swap(true, Ordering::AcqRel) {
+        let by_itself = !self.options.manual_maintenance && !self.options.read_only;
+        if by_itself && !self.retains.swap(true, Ordering::AcqRel) {
             let job = Arc::new(RetentionJob { store: Weak::clone(&self.me) });
             self.committer.request_after(self.options.check_interval, job);
         }
     }
 
-    fn tell(&self, result: Result<(), Error>) {
+    /// Tells the log's owner of a failure of work that nobody waits for.
+    pub(crate) fn tell(&self, result: Result<(), Error>) {
         if let Err(error) = result {
             let id = JournalKind::Manifest.shard();
             self.committer.report(BackgroundFailure { id, error, void: None });

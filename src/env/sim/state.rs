@@ -12,7 +12,7 @@ use super::crash::InFlight;
 use super::fault::{Denial, Fault, Op, OpKind, Plan};
 use super::inode::{Change, FailedSync, NodeId};
 use super::tree::{Tree, invalid};
-use crate::env::ManualClock;
+use crate::env::manual::ManualClock;
 use crate::env::pages::checked_end;
 use crate::sync::{Arc, Condvar, Mutex};
 

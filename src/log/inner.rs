@@ -1,0 +1,207 @@
+//! What all handles of a log share: its topics, and the changes of its catalog.
+
+use std::collections::BTreeMap;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::catalog::{Topic, read_topics, shard_ids, write_topic};
+use crate::config::{LogOptions, TopicConfig};
+use crate::error::{Error, ErrorKind};
+use crate::name::TopicName;
+use crate::offset::{ShardId, TopicId, TopicPartition};
+use crate::storage::opening::Opening;
+use crate::storage::partition::Keeping;
+use crate::storage::store::{PartitionShard, Store};
+use crate::sync::{Arc, AtomicBool, Ordering, Shared};
+
+/// What all handles of a log share.
+pub(super) struct Inner {
+    pub(super) store: Arc<Store>,
+    pub(super) options: LogOptions,
+    pub(super) topics: Arc<Topics>,
+    pub(super) opening: Opening,
+    pub(super) closed: AtomicBool,
+    pub(super) turn: Turn,
+}
+
+/// The topics by name; shared with the hook for background errors, which tells them by name.
+#[derive(Default)]
+pub(super) struct Topics {
+    pub(super) by_name: Shared<BTreeMap<TopicName, Arc<Topic>>>,
+    pub(super) names: Shared<BTreeMap<TopicId, TopicName>>,
+}
+
+/// Lets one change of the catalog happen after another: whoever holds the baton may.
+pub(super) struct Turn {
+    give: Sender<()>,
+    take: Receiver<()>,
+}
+
+impl Inner {
+    pub(super) fn load_topics(&self) -> Result<(), Error> {
+        for (name, id, config) in read_topics(&self.opening.catalog)? {
+            self.store.know_topic_id(id);
+            let shards = self.add_shards(id, 0, &config);
+            self.add_topic(name, id, config, shards);
+        }
+        // What cannot be removed now takes up room and nothing else; the next open tries again.
+        self.store.tell(self.store.drop_orphans());
+        Ok(())
+    }
+
+    fn add_shards(
+        &self,
+        id: TopicId,
+        first: u32,
+        config: &TopicConfig,
+    ) -> Vec<Arc<PartitionShard>> {
+        let ids = shard_ids(id, first, config.partitions);
+        let policy = config.sync_policy();
+        ids.into_iter().map(|id| self.store.add_shard(id, policy, Keeping::from(config))).collect()
+    }
+
+    fn add_topic(
+        &self,
+        name: TopicName,
+        id: TopicId,
+        config: TopicConfig,
+        shards: Vec<Arc<PartitionShard>>,
+    ) {
+        let topic = Topic::new((name.clone(), id), Arc::clone(&self.store), config, shards);
+        self.topics.names.with(|names| names.insert(id, name.clone()));
+        self.topics.by_name.with(|topics| topics.insert(name, Arc::new(topic)));
+    }
+
+    pub(super) fn with_defaults(&self, mut config: TopicConfig) -> TopicConfig {
+        config.sync.get_or_insert(self.options.default_sync);
+        config
+    }
+
+    /// The partitions are listed before the catalog's entry, which is what makes the topic.
+    pub(super) fn create(&self, name: TopicName, config: TopicConfig) -> Result<(), Error> {
+        let config = self.with_defaults(config);
+        config.check()?;
+        let id = self.store.next_topic_id();
+        self.store.create_partitions(&shard_ids(id, 0, config.partitions))?;
+        write_topic(self.store.catalog(), &name, id, &config)?;
+        let shards = self.add_shards(id, 0, &config);
+        self.add_topic(name, id, config, shards);
+        Ok(())
+    }
+
+    pub(super) fn grow(&self, topic: &Topic, count: u32) -> Result<(), Error> {
+        let state = topic.state();
+        let before = state.config.partitions;
+        let config = TopicConfig { partitions: count, ..state.config.clone() };
+        config.check()?;
+        if count < before {
+            let text = format!("{count} partitions, where there are {before} already");
+            return Err(Error::new(ErrorKind::InvalidConfig, text));
+        }
+        if count == before {
+            return Ok(());
+        }
+        self.store.create_partitions(&shard_ids(topic.id, before, count))?;
+        write_topic(self.store.catalog(), &topic.name, topic.id, &config)?;
+        let mut shards = state.shards.clone();
+        shards.extend(self.add_shards(topic.id, before, &config));
+        topic.set_state(config, shards);
+        Ok(())
+    }
+
+    pub(super) fn alter(&self, topic: &Topic, config: TopicConfig) -> Result<(), Error> {
+        let config = self.with_defaults(config);
+        config.check()?;
+        let state = topic.state();
+        if config.partitions != state.config.partitions {
+            let text = "the number of partitions is changed by add_partitions";
+            return Err(Error::new(ErrorKind::InvalidConfig, text));
+        }
+        let policy = config.sync_policy();
+        for shard in &state.shards {
+            shard.sync_written()?;
+        }
+        write_topic(self.store.catalog(), &topic.name, topic.id, &config)?;
+        for shard in &state.shards {
+            // What was written since must be durable before readers may rely on it.
+            shard.set_policy(policy);
+            shard.sync_written()?;
+            let keeping = Keeping::from(&config);
+            shard.exclusive(|log, _| (log.set_keeping(keeping), None))?;
+        }
+        self.store.schedule_retention();
+        topic.set_state(config, state.shards.clone());
+        Ok(())
+    }
+
+    pub(super) fn topic(&self, name: &str) -> Result<Arc<Topic>, Error> {
+        self.check_open()?;
+        let found = TopicName::new(name)
+            .ok()
+            .and_then(|name| self.topics.by_name.with(|topics| topics.get(&name).cloned()));
+        found.ok_or_else(|| Error::bare(ErrorKind::UnknownTopic))
+    }
+
+    pub(super) fn shard(&self, partition: &TopicPartition) -> Result<Arc<PartitionShard>, Error> {
+        self.topic(partition.topic().as_str())?.shard(partition.partition())
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(Error::bare(ErrorKind::Closed)),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn check_writable(&self) -> Result<(), Error> {
+        self.check_open()?;
+        match self.options.read_only {
+            true => Err(Error::bare(ErrorKind::ReadOnly)),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn begin_change(&self) -> Result<TurnGuard<'_>, Error> {
+        self.check_writable()?;
+        let turn = self.turn.take();
+        self.check_open()?;
+        Ok(turn)
+    }
+}
+
+impl Topics {
+    pub(super) fn place(&self, id: ShardId) -> Option<TopicPartition> {
+        let name = self.names.with(|names| names.get(&id.topic).cloned())?;
+        Some(TopicPartition::new(name, id.partition))
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        let (give, take) = bounded(1);
+        let turn = Self { give, take };
+        turn.give_back();
+        turn
+    }
+}
+
+impl Turn {
+    fn take(&self) -> TurnGuard<'_> {
+        // Both ends live as long as the turn, so that there is nothing to fail.
+        let _ = self.take.recv();
+        TurnGuard(self)
+    }
+
+    fn give_back(&self) {
+        let _ = self.give.send(());
+    }
+}
+
+/// Held by whoever changes the catalog.
+pub(super) struct TurnGuard<'a>(&'a Turn);
+
+impl Drop for TurnGuard<'_> {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}

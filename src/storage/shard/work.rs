@@ -1,0 +1,368 @@
+//! Leading, syncing and waiting: what threads do for a shard, with its lock let go.
+//!
+//! Whoever writes takes the tail and puts it back; whoever syncs has set `syncing` under the lock and
+//! clears it there. [`Shard::release`] is where everybody lets go, and sees to it that what is left to
+//! do is somebody's.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Fate};
+use crate::offset::Offset;
+use crate::storage::commit::{Entry, Outcome, Refusal, Sender, Waiting, Wakes, Want, no_room};
+use crate::storage::shard::{Shard, State};
+use crate::storage::tail::{BackgroundFailure, Laid, Serve, Tail, WriteFailure};
+use crate::storage::waiter::{Waiter, Woken};
+use crate::sync::{Arc, MutexGuard};
+
+/// On whose behalf work is done, which decides how much of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// A sender that waits: it leads one round, and syncs only if it waits for durability.
+    Sender(Want),
+    /// The background, or anybody where there is none: it goes on until nothing is due.
+    Background,
+}
+
+impl<T: Tail> Shard<T> {
+    /// Puts the tail back after something else than appending.
+    pub(super) fn put_back(&self, state: MutexGuard<'_, State<T>>, tail: T, wakes: Wakes) {
+        self.release(state, Some(tail), Role::Sender(Want::Nothing), wakes);
+    }
+
+    /// Writes everything that is queued, then puts the tail back.
+    pub(super) fn drain(&self, mut tail: T) {
+        loop {
+            let mut wakes = Wakes::default();
+            let (state, progress) = self.write_round(&mut tail, &mut wakes);
+            if matches!(progress, Progress::Nothing { .. }) {
+                return self.put_back(state, tail, wakes);
+            }
+            drop(state);
+            self.fire(wakes);
+        }
+    }
+
+    /// Lets go of the lock, and of the tail, and sees to it that somebody does what is left.
+    fn release(
+        &self,
+        mut state: MutexGuard<'_, State<T>>,
+        tail: Option<T>,
+        role: Role,
+        mut wakes: Wakes,
+    ) {
+        if tail.is_some() {
+            state.tail = tail;
+        }
+        let asks = state.pass_on(role, &mut wakes);
+        let delay = state.commit.arm_interval(|| self.clock.monotonic());
+        drop(state);
+        self.fire(wakes);
+        if let Some(me) = self.me.upgrade().filter(|_| asks || delay.is_some()) {
+            if let Some(delay) = delay {
+                self.background.request_after(delay, Arc::clone(&me) as Arc<dyn Serve>);
+            }
+            if asks {
+                self.background.request(me);
+            }
+        }
+    }
+
+    pub(super) fn fire(&self, mut wakes: Wakes) {
+        let void = wakes.void.take();
+        let failure = wakes.failure.take();
+        wakes.fire();
+        if let Some(error) = failure {
+            let void = void.map(|(range, _)| range);
+            self.background.report(BackgroundFailure { id: self.id, error, void });
+        } else if let Some((range, error)) = void {
+            let void = Some(range);
+            self.background.report(BackgroundFailure { id: self.id, error, void });
+        }
+    }
+
+    /// Waits for room, then for the outcome.
+    pub(super) fn await_room(
+        &self,
+        waiter: &Arc<Waiter<Outcome>>,
+        want: Want,
+        timeout: Option<Duration>,
+    ) -> Outcome {
+        // Under a manual clock no time passes by itself.
+        let timeout = if self.clock.is_manual() { Some(Duration::ZERO) } else { timeout };
+        let Some(timeout) = timeout else { return self.follow(waiter, want) };
+        let deadline = self.clock.monotonic().saturating_add(timeout);
+        loop {
+            let left = deadline.saturating_sub(self.clock.monotonic());
+            match waiter.wait_for(left) {
+                Woken::Filled(outcome) => return outcome,
+                Woken::Nudged => self.work(Role::Sender(want)),
+                Woken::TimedOut if self.state.lock().commit.withdraw(waiter) => {
+                    return Err(Refusal::not_appended(no_room()));
+                }
+                // It was let in at the last moment, and its outcome is on the way.
+                Woken::TimedOut => return self.follow(waiter, want),
+            }
+        }
+    }
+
+    /// Waits for the outcome, and does what it is nudged to do in the meantime.
+    pub(super) fn follow(&self, waiter: &Arc<Waiter<Outcome>>, want: Want) -> Outcome {
+        loop {
+            match waiter.wait() {
+                Some(outcome) => return outcome,
+                None => self.work(Role::Sender(want)),
+            }
+        }
+    }
+
+    /// Writes rounds until the leader's own append stands or has failed, then waits as far as it
+    /// wants.
+    pub(super) fn lead_own(&self, mut tail: T, own: Range<Offset>, want: Want) -> Outcome {
+        let outcome = loop {
+            let mut wakes = Wakes::default();
+            let (state, progress) = self.write_round(&mut tail, &mut wakes);
+            if let Some(outcome) = progress.outcome_of(&own) {
+                // A leader whose append failed does not come back to sync for the others.
+                let role = Role::Sender(if outcome.is_ok() { want } else { Want::Nothing });
+                self.release(state, Some(tail), role, wakes);
+                break outcome;
+            }
+            drop(state);
+            self.fire(wakes);
+        };
+        match outcome {
+            Ok(range) if want == Want::Durable => self.until_durable(range),
+            outcome => outcome,
+        }
+    }
+
+    /// Takes a round off the queue, writes it, and settles what came of it; the lock is held again
+    /// afterwards.
+    fn write_round(&self, tail: &mut T, wakes: &mut Wakes) -> (MutexGuard<'_, State<T>>, Progress) {
+        let (round, ends) = {
+            let mut state = self.state.lock();
+            (state.commit.take_round(), state.commit.ends())
+        };
+        let (batches, waiting): (Vec<_>, Vec<_>) = round.into_iter().map(Entry::split).unzip();
+        if batches.is_empty() {
+            let state = self.state.lock();
+            let stopped = state.commit.stopped().cloned();
+            return (state, Progress::Nothing { stopped });
+        }
+        let laid = tail.write(batches, ends);
+        let mut state = self.state.lock();
+        let progress = state.settle(waiting, laid, wakes);
+        (state, progress)
+    }
+
+    /// Does what is due: writes what is queued, then syncs what is to be synced.
+    fn work(&self, role: Role) {
+        loop {
+            let mut wakes = Wakes::default();
+            let mut state = self.state.lock();
+            state.requested = false;
+            state.commit.expire(self.clock.monotonic(), &mut wakes);
+            if !state.commit.is_queue_empty()
+                && let Some(mut tail) = state.idle_tail()
+            {
+                drop(state);
+                let (state, _) = self.write_round(&mut tail, &mut wakes);
+                self.release(state, Some(tail), role, wakes);
+                if role == Role::Background {
+                    continue;
+                }
+                return;
+            }
+            let syncs = role != Role::Sender(Want::Written)
+                && !state.commit.syncing
+                && state.commit.needs_sync(|| self.clock.monotonic());
+            state.commit.syncing |= syncs;
+            drop(state);
+            self.fire(wakes);
+            if !syncs {
+                return;
+            }
+            if role != Role::Background {
+                let _ = self.sync(Role::Sender(Want::Nothing));
+                return;
+            }
+            let _ = self.sync(role);
+        }
+    }
+
+    /// Waits until `range` is durable, and syncs for all who wait if nobody else does.
+    pub(super) fn until_durable(&self, range: Range<Offset>) -> Outcome {
+        loop {
+            let mut state = self.state.lock();
+            let commit = &mut state.commit;
+            if commit.durable_end >= range.end {
+                return Ok(range);
+            }
+            if let Some(error) = commit.stopped() {
+                return Err(Refusal { error: error.clone(), fate: Fate::Unknown });
+            }
+            if commit.syncing {
+                let sender = Sender { waiter: Arc::default(), is_thread: true };
+                commit.await_durable(range, sender.clone());
+                drop(state);
+                return self.follow(&sender.waiter, Want::Durable);
+            }
+            commit.syncing = true;
+            drop(state);
+            self.sync(Role::Sender(Want::Nothing))
+                .map_err(|error| Refusal { error, fate: Fate::Unknown })?;
+        }
+    }
+
+    /// Syncs everything written so far; the caller has set `syncing`.
+    fn sync(&self, role: Role) -> Result<(), Error> {
+        let incarnation = self.incarnation();
+        let (targets, end, bytes) = self.state.lock().commit.begin_sync();
+        let before = self.clock.monotonic();
+        let result = targets.iter().try_for_each(|target| target.sync());
+        let took = self.clock.monotonic().saturating_sub(before);
+        let mut wakes = Wakes::default();
+        let mut state = self.state.lock();
+        state.commit.syncing = false;
+        // What was recovered in the meantime stands in other files.
+        if incarnation == self.incarnation() {
+            state.counters.note_sync(took);
+            match &result {
+                Ok(()) => state.commit.synced(end, bytes, &mut wakes),
+                Err(error) => state.commit.poison(error, &mut wakes),
+            }
+        }
+        self.release(state, None, role, wakes);
+        self.background.became_durable();
+        result
+    }
+
+    pub(super) fn ask_for_service(&self, mut state: MutexGuard<'_, State<T>>) {
+        let asks = !std::mem::replace(&mut state.requested, true);
+        drop(state);
+        if asks && let Some(me) = self.me.upgrade() {
+            self.background.request(me);
+        }
+    }
+}
+
+impl<T: Tail> Serve for Shard<T> {
+    fn serve(&self) {
+        // An error is told to those who submitted; the next sender meets it again.
+        if self.ensure_open().is_ok() {
+            self.work(Role::Background);
+        }
+    }
+}
+
+impl<T: Tail> State<T> {
+    /// The tail, if nobody leads and nobody waits to.
+    pub(super) fn idle_tail(&mut self) -> Option<T> {
+        if self.tail_waiters.is_empty() { self.tail.take() } else { None }
+    }
+
+    /// Finds somebody for what is left to do; true asks for the background.
+    fn pass_on(&mut self, role: Role, wakes: &mut Wakes) -> bool {
+        if role == Role::Background && self.tail_waiters.is_empty() {
+            return false;
+        }
+        let mut asks = false;
+        if self.tail.is_some() {
+            if let Some(next) = self.tail_waiters.front() {
+                wakes.nudges.push(Arc::clone(next));
+            } else if !self.commit.is_queue_empty() {
+                match self.commit.next_leader() {
+                    Some(leader) => wakes.nudges.push(leader),
+                    None => asks = true,
+                }
+            }
+        }
+        let due = !self.commit.syncing && self.commit.needs_sync(|| Duration::ZERO);
+        if due && role != Role::Sender(Want::Durable) {
+            match self.commit.next_syncer() {
+                Some(syncer) => wakes.nudges.push(syncer),
+                None => asks = true,
+            }
+        }
+        asks && !std::mem::replace(&mut self.requested, true)
+    }
+
+    /// Takes note of what came of a round.
+    fn settle(
+        &mut self,
+        waiting: Vec<Waiting>,
+        laid: Result<Laid<T::View>, WriteFailure>,
+        wakes: &mut Wakes,
+    ) -> Progress {
+        let range = waiting.first().map(|first| first.range.start).unwrap_or_default()
+            ..waiting.last().map(|last| last.range.end).unwrap_or_default();
+        let failure = match (laid, self.commit.stopped()) {
+            (Ok(laid), None) => {
+                self.stands(waiting, laid, wakes);
+                return Progress::Written { range };
+            }
+            // A sync failed while the round was written: whether it is in the file is anybody's
+            // guess.
+            (Ok(_), Some(stopped)) => WriteFailure { error: stopped.clone(), in_doubt: true },
+            (Err(failure), _) => failure,
+        };
+        let WriteFailure { error, in_doubt } = failure;
+        let fate = if in_doubt { Fate::Unknown } else { Fate::NotAppended };
+        self.commit.round_failed(waiting, &error, fate, wakes);
+        if in_doubt {
+            self.commit.poison(&error, wakes);
+        }
+        Progress::Failed { range, refusal: Refusal { error, fate } }
+    }
+
+    /// A round stands in the file.
+    fn stands(&mut self, waiting: Vec<Waiting>, laid: Laid<T::View>, wakes: &mut Wakes) {
+        if laid.synced_before {
+            self.commit.synced_all(wakes);
+        }
+        if let Some(view) = laid.view {
+            self.view = view;
+        }
+        let mut bytes = 0;
+        for (header, frame) in laid.frames {
+            bytes += frame.len();
+            self.counters.records += u64::from(header.count);
+            self.ring.push(header, frame);
+        }
+        self.counters.bytes += bytes as u64;
+        self.commit.written(waiting, (bytes, laid.target), wakes);
+    }
+}
+
+/// What a leader achieved with one round.
+#[derive(Debug)]
+enum Progress {
+    Written {
+        range: Range<Offset>,
+    },
+    Failed {
+        range: Range<Offset>,
+        refusal: Refusal,
+    },
+    /// The queue was empty: what the leader had in it was answered by whoever stopped the shard.
+    Nothing {
+        stopped: Option<Error>,
+    },
+}
+
+impl Progress {
+    /// What this means for the leader's own append; none if its turn has not come.
+    fn outcome_of(self, own: &Range<Offset>) -> Option<Outcome> {
+        match self {
+            Self::Written { range } => (own.end <= range.end).then(|| Ok(own.clone())),
+            Self::Failed { range, refusal } if own.end <= range.end => Some(Err(refusal)),
+            // The queue failed with the round, and nothing of it was ever written.
+            Self::Failed { refusal, .. } => Some(Err(Refusal::not_appended(refusal.error))),
+            Self::Nothing { stopped } => {
+                let error = stopped.unwrap_or_else(|| Error::bare(ErrorKind::Closed));
+                Some(Err(Refusal::not_appended(error)))
+            }
+        }
+    }
+}
