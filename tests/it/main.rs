@@ -10,6 +10,7 @@
 mod damage;
 mod env;
 mod format;
+mod processes;
 mod quakes;
 mod sim;
 mod smoke;
