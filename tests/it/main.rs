@@ -7,7 +7,10 @@
     reason = "a test may stop where the world is not as it must be"
 )]
 
+mod damage;
 mod env;
+mod format;
+mod processes;
 mod quakes;
 mod sim;
 mod smoke;
