@@ -8,7 +8,11 @@
 )]
 
 mod crash;
+mod damage;
 mod env;
+mod format;
+mod processes;
+mod quakes;
 mod sim;
 mod smoke;
 mod tidy;
