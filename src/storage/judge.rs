@@ -118,7 +118,7 @@ impl Patient<'_> {
                 SegmentRowState::Sealed => Some(row.end),
                 _ => next_base.filter(|base| *base <= mark),
             };
-            match end.filter(|end| *end <= mark && Some(*key) != self.scan_key()) {
+            match end.filter(|end| *end <= mark) {
                 Some(end) => verdict.trust(self.sealed_view(*key, end, row)?, end),
                 None => candidates.push(self.examine(*key, row, true)?),
             }
