@@ -205,6 +205,13 @@ impl JournalTail {
         Ok(tail)
     }
 
+    /// Writes a journal that was found anew, durably, and its directory's name with it.
+    pub(crate) fn renew(mut self, home: &JournalHome) -> Result<Self, Error> {
+        ensure_dir(&home.env, &self.dir, &home.root)?;
+        self.rewrite(self.end)?;
+        Ok(self)
+    }
+
     /// Reads the newest generation; none if there is no file of this journal.
     ///
     /// # Errors

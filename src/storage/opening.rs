@@ -156,10 +156,8 @@ fn create_journals(
     // The manifest comes last: where it stands, everything else does.
     ensure_dir(env, &root.join(TOPICS_DIR), root)?;
     let catalog = match read_journal(JournalKind::Catalog, home)? {
-        Some(mut found) => {
-            found.journal.distrust();
-            found.journal
-        }
+        // Whoever made it may have ended before it was durable.
+        Some(found) => found.journal.renew(home)?,
         None => JournalTail::create(JournalKind::Catalog, home)?,
     };
     let manifest = JournalTail::create(JournalKind::Manifest, home)?;
