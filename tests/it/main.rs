@@ -8,6 +8,7 @@
 )]
 
 mod env;
+mod faults;
 mod sim;
 mod smoke;
 mod tidy;
