@@ -7,8 +7,12 @@
     reason = "a test may stop where the world is not as it must be"
 )]
 
+mod damage;
 mod env;
 mod faults;
+mod format;
+mod processes;
+mod quakes;
 mod sim;
 mod smoke;
 mod tidy;

@@ -1,0 +1,4 @@
+//! Damage at rest: whatever happens to the files, no wrong byte is read and none is lost unsaid.
+
+mod bits;
+pub(crate) mod history;
