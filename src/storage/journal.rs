@@ -192,7 +192,8 @@ struct JournalFile {
 
 impl SyncTarget for JournalFile {
     fn sync(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(|error| Error::io("sync failed", &self.path, error))
+        let synced = self.file.sync_data();
+        synced.map_err(|error| Error::in_doubt("sync failed", &self.path, error))
     }
 }
 

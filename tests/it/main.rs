@@ -10,6 +10,7 @@
 mod crash;
 mod damage;
 mod env;
+mod faults;
 mod format;
 mod processes;
 mod quakes;
