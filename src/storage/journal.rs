@@ -121,7 +121,7 @@ impl Journal {
         self.kind
     }
 
-    /// Writes the state as a new file now, if it came out of an unclean stop.
+    /// Writes the state as a new file now, if what the present one holds is in doubt.
     pub(crate) fn settle(&self) -> Result<(), Error> {
         self.shard.exclusive(|tail, ends| {
             let settled = if tail.in_doubt { tail.rewrite(ends.written_end) } else { Ok(()) };
@@ -131,6 +131,8 @@ impl Journal {
 
     /// Syncs everything and names the content.
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint, Error> {
+        self.heal()?;
+        self.settle()?;
         self.shard.sync_written()?;
         self.shard.exclusive(|tail, ends| (tail.fingerprint(ends.written_end), None))
     }
@@ -337,6 +339,10 @@ impl JournalTail {
         file.write_at(&bytes, 0)
             .and_then(|()| file.sync_data())
             .map_err(|error| Error::io("write failed", &next, error))?;
+        // If this fails half-way, either file may be the journal: the old one is not appended to any
+        // more, and the number is not used again.
+        self.generation = generation;
+        self.in_doubt = true;
         self.env
             .fs
             .rename(&next, &path)
@@ -344,7 +350,6 @@ impl JournalTail {
             .map_err(|error| Error::io("rename failed", &path, error))?;
         self.position = bytes.len() as u64;
         self.limit = limit;
-        self.generation = generation;
         self.salt = salt;
         self.end = end;
         self.file = Some(Arc::new(JournalFile { file, path }));
@@ -435,7 +440,7 @@ impl Tail for JournalTail {
         let at = if synced_before { Ends { durable_end: at.written_end, ..at } } else { at };
         let headers = self.lay_down(&mut round, at);
         let file = self.file().map_err(unharmed)?;
-        let frames = round.iter().flat_map(|batch| batch.bytes()).copied().collect::<Vec<_>>();
+        let frames = round.iter().map(Batch::bytes).collect::<Vec<_>>().concat();
         if let Err(error) = file.file.write_at(&frames, self.position) {
             let error = Error::io("write failed", &file.path, error);
             self.in_doubt = true;

@@ -78,7 +78,8 @@ fn check_ours(env: &Env, root: &Path, opening: &mut Opening) -> Result<(), Error
     let is_ours = |name: &str| ours.contains(&name);
     let strangers = entries.iter().filter(|entry| !is_ours(&entry.name));
     opening.unknown = strangers.map(|entry| root.join(&entry.name)).collect();
-    let is_log = entries.iter().any(|entry| entry.name == JournalKind::Manifest.dir_name());
+    let journals = names(env, &root.join(JournalKind::Manifest.dir_name()))?;
+    let is_log = journals.iter().any(|name| parse_journal_name(name).is_some());
     if !is_log && !opening.unknown.is_empty() {
         let text = "the directory holds other files and no log";
         return Err(Error::at_path(ErrorKind::NotALog, root, text));

@@ -238,16 +238,21 @@ impl PartitionLog {
         let damage = recovered.report.damage.clone();
         let report = recovered.report;
         self.ground.reports.with(|reports| reports.insert(self.id, report));
+        self.end = recovered.end;
+        self.last_append = self.last_append.max(recovered.last_append);
+        let before = (self.rows.clone(), self.pending.clone());
         for (key, row) in recovered.rows {
             self.set_segment(key, row);
         }
-        self.sealed = recovered.segments;
-        self.end = recovered.end;
-        self.last_append = self.last_append.max(recovered.last_append);
         if recovered.copied {
             self.note_durable(self.end);
-            self.put_pending(Want::Durable)?;
+            if let Err(error) = self.put_pending(Want::Durable) {
+                // The copies are not the log yet: the next try must begin where this one did.
+                (self.rows, self.pending) = before;
+                return Err(error);
+            }
         }
+        self.sealed = recovered.segments;
         self.doomed.extend(recovered.doomed);
         Ok(damage)
     }
@@ -322,8 +327,10 @@ impl PartitionLog {
         let place = Place { shard: self.id, base: ends.written_end, salt };
         let head = Head { kind: FileKind::Segment, place, created, mark: ends.durable_end };
         let writer = SegmentWriter::create(&*self.ground.env.fs, self.segment(key), &head)?;
-        let synced = self.ground.env.fs.sync_dir(&self.dir);
-        synced.map_err(|error| Error::io("sync failed", &self.dir, error))?;
+        if let Err(error) = self.ground.env.fs.sync_dir(&self.dir) {
+            let _ = self.ground.env.fs.remove_file(writer.segment().path());
+            return Err(Error::io("sync failed", &self.dir, error));
+        }
         let row = SegmentRow {
             state: SegmentRowState::Active,
             end: ends.written_end,
@@ -335,8 +342,7 @@ impl PartitionLog {
             Ok(listed) => listed,
             Err(error) => {
                 // The row may have reached the disk all the same, so the file must stay until
-                // another row says that it is not needed. The segment before it
-                // goes on and is not sealed.
+                // another row says that it is not needed. The segment before it goes on.
                 self.set_segment(key, SegmentRow { state: SegmentRowState::Removed, ..row });
                 self.doomed.push(Arc::clone(writer.segment()));
                 return Err(error);
@@ -445,9 +451,10 @@ impl Tail for PartitionLog {
     fn write(&mut self, round: Vec<Batch>, at: Ends) -> Result<Laid<Arc<View>>, WriteFailure> {
         let bytes: u64 = round.iter().map(|batch| batch.len() as u64).sum();
         let before = self.active.as_ref().map(|active| *active.writer.segment().place());
-        self.check_room(bytes)
-            .and_then(|()| self.ready(at, bytes))
-            .map_err(|error| WriteFailure { error, in_doubt: false })?;
+        self.check_room(bytes).and_then(|()| self.ready(at, bytes)).map_err(|error| {
+            self.was_full |= error.kind() == ErrorKind::StorageFull;
+            WriteFailure { error, in_doubt: false }
+        })?;
         let frames = self.lay_and_write(round, at)?;
         let Some(active) = &mut self.active else {
             let error = Error::bare(ErrorKind::Io);

@@ -348,6 +348,10 @@ impl Store {
         for (_, shard) in &shards {
             shard.close(reason);
         }
+        if self.options.read_only {
+            self.let_go();
+            return Ok(());
+        }
         for (_, shard) in &shards {
             if shard.is_opened() {
                 shard.start_sync();
@@ -366,10 +370,7 @@ impl Store {
             }
             first = first.and(written);
         }
-        let marked = match self.options.read_only {
-            true => Ok(()),
-            false => self.ground.manifest.close(except),
-        };
+        let marked = self.ground.manifest.close(except);
         self.let_go();
         first.and(marked)
     }
@@ -400,13 +401,15 @@ impl Store {
 
     /// Has retention looked at from now on, at every check interval.
     pub(crate) fn schedule_retention(&self) {
-        if !self.options.manual_maintenance && !self.retains.swap(true, Ordering::AcqRel) {
+        let by_itself = !self.options.manual_maintenance && !self.options.read_only;
+        if by_itself && !self.retains.swap(true, Ordering::AcqRel) {
             let job = Arc::new(RetentionJob { store: Weak::clone(&self.me) });
             self.committer.request_after(self.options.check_interval, job);
         }
     }
 
-    fn tell(&self, result: Result<(), Error>) {
+    /// Tells the log's owner of a failure of work that nobody waits for.
+    pub(crate) fn tell(&self, result: Result<(), Error>) {
         if let Err(error) = result {
             let id = JournalKind::Manifest.shard();
             self.committer.report(BackgroundFailure { id, error, void: None });

@@ -10,6 +10,8 @@
 mod damage;
 mod env;
 mod format;
+mod processes;
+mod quakes;
 mod sim;
 mod smoke;
 mod tidy;

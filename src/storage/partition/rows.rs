@@ -59,7 +59,10 @@ impl PartitionLog {
 
     /// Writes down a clean end, after the last sync of the session.
     pub(crate) fn write_close(&mut self, ends: Ends) -> Result<(), Error> {
-        if self.active.is_none() && ends.durable_end > self.rows.row.durable_end {
+        if self.active.is_some() {
+            // The next session goes on at exactly this byte.
+            self.note_durable(ends.durable_end);
+        } else if ends.durable_end > self.rows.row.durable_end {
             // Sealed as it was found: there is no frame behind its last one.
             let row = PartitionRow {
                 durable_end: ends.durable_end,
