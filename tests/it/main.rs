@@ -8,8 +8,10 @@
 )]
 
 mod api;
+mod crash;
 mod damage;
 mod env;
+mod faults;
 mod format;
 mod processes;
 mod quakes;
