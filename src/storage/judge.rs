@@ -116,9 +116,12 @@ impl Patient<'_> {
             let next_base = bases.next();
             let end = match row.state {
                 SegmentRowState::Sealed => Some(row.end),
-                _ => next_base.filter(|base| *base <= mark),
+                // Something durable behind it shows that it was left for good. The row of the next
+                // one alone does not: a roll can fail after its row has reached the disk, and
+                // appends then go on in this segment.
+                _ => next_base.filter(|base| *base < mark),
             };
-            match end.filter(|end| *end <= mark && Some(*key) != self.scan_key()) {
+            match end.filter(|end| *end <= mark) {
                 Some(end) => verdict.trust(self.sealed_view(*key, end, row)?, end),
                 None => candidates.push(self.examine(*key, row, true)?),
             }

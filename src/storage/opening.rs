@@ -58,13 +58,26 @@ fn ensure_root(env: &Env, root: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(Error::io("open failed", root, error)),
     }
-    let parent = match root.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Ok(()),
-    };
+    let Some(parent) = parent_of(root) else { return Ok(()) };
     ensure_root(env, parent)?;
     ensure_dir(env, root, parent)
+}
+
+/// Makes the entry of a directory durable that was found where a log is about to be made.
+///
+/// A session that ended early may have made it, or somebody who did not care for power cuts.
+fn sync_entry(env: &Env, root: &Path) -> Result<(), Error> {
+    let Some(parent) = parent_of(root) else { return Ok(()) };
+    match env.fs.sync_dir(parent) {
+        // What lies above is then kept by somebody else, and so is its durability.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(|error| Error::io("sync failed", parent, error)),
+    }
+}
+
+fn parent_of(dir: &Path) -> Option<&Path> {
+    let parent = dir.parent()?;
+    Some(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
 }
 
 /// Refuses a directory in which something stands and no log does.
@@ -161,15 +174,14 @@ fn create_journals(
     if has_segments(env, root)? {
         return missing();
     }
+    sync_entry(env, root)?;
     // The manifest comes last: where it stands, everything else does.
     ensure_dir(env, &root.join(TOPICS_DIR), root)?;
     let catalog = match read_journal(JournalKind::Catalog, home)? {
         // No topic was ever made before there was a manifest.
         Some(found) if !found.journal.entries().is_empty() => return missing(),
-        Some(mut found) => {
-            found.journal.distrust();
-            found.journal
-        }
+        // Whoever made it may have ended before it was durable.
+        Some(found) => found.journal.renew(home)?,
         None => JournalTail::create(JournalKind::Catalog, home)?,
     };
     let manifest = JournalTail::create(JournalKind::Manifest, home)?;

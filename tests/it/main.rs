@@ -7,8 +7,10 @@
     reason = "a test may stop where the world is not as it must be"
 )]
 
+mod crash;
 mod damage;
 mod env;
+mod faults;
 mod format;
 mod processes;
 mod quakes;
