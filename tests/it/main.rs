@@ -17,3 +17,4 @@ mod quakes;
 mod sim;
 mod smoke;
 mod tidy;
+mod torn;
