@@ -21,8 +21,7 @@ use self::oracle::Verdict;
 use self::script::whole_life;
 
 /// What a program does after a crash: it opens, reads everything, and goes on.
-const RETURN: &[Step] =
-    &[Step::Open, Step::Read, Step::SendEverywhere(Acks::Durable), Step::Read];
+const RETURN: &[Step] = &[Step::Open, Step::Read, Step::SendEverywhere(Acks::Durable), Step::Read];
 
 /// The same log once more, now that what it held before was served.
 const RETURN_AGAIN: &[Step] = &[

@@ -7,8 +7,8 @@ use std::time::Duration;
 use brooklet::partitioner::{Choice, Partitioner};
 use brooklet::testing::{Clock, CrashPolicy, SimDisk, open};
 use brooklet::{
-    Acks, BatchReceipt, Error, ErrorKind, Log, LogOptions, Offset, PartitionId, Producer,
-    Receipt, Record, SendError, TopicConfig, TopicName, TopicPartition,
+    Acks, BatchReceipt, Error, ErrorKind, Log, LogOptions, Offset, PartitionId, Producer, Receipt,
+    Record, SendError, TopicConfig, TopicName, TopicPartition,
 };
 
 use super::oracle::{Book, Change, End, Verdict};
@@ -266,7 +266,9 @@ impl Life {
             Ok(receipt) => {
                 let start = receipt.offsets().start.value();
                 let end = start + values.len() as u64;
-                if receipt.topic_partition().partition().value() != place.1 || receipt.offsets().end.value() != end {
+                if receipt.topic_partition().partition().value() != place.1
+                    || receipt.offsets().end.value() != end
+                {
                     return Err(format!("the batch for {place:?} got {receipt:?}"));
                 }
                 self.book.appended(place, values, (start, acks), now)
