@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::config::SyncPolicy;
 use crate::env::{Env, Lock};
 use crate::error::Error;
-use crate::format::layout::{JournalKind, TOPICS_DIR, parse_segment_name, topic_dir};
+use crate::format::layout::{
+    JournalKind, TOPICS_DIR, parse_segment_name, partition_dir, topic_dir,
+};
 use crate::offset::{Offset, ShardId, Timestamp, TopicId};
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Want};
@@ -197,9 +199,14 @@ impl Store {
         if orphans.is_empty() || self.options.read_only {
             return Ok(());
         }
+        // What took them out of the catalog must be durable before anything of them goes.
+        self.ground.manifest.begin_writes()?;
+        for id in orphans.keys() {
+            self.unlink_partition(&partition_dir(&self.ground.root, *id))?;
+        }
         let topics = orphans.keys().map(|id| id.topic).collect::<std::collections::BTreeSet<_>>();
         for topic in topics {
-            self.unlink_topic(topic)?;
+            self.unlink_empty(topic)?;
         }
         let rows = orphans.iter().flat_map(|(id, rows)| drop_rows(*id, rows)).collect::<Vec<_>>();
         self.ground.manifest.put(&rows, Want::Written).map(|_| ())
@@ -233,25 +240,36 @@ impl Store {
     /// Unlinks every file of a topic that has the name of one of ours, then the directories if they
     /// are empty.
     fn unlink_topic(&self, topic: TopicId) -> Result<(), Error> {
-        let fs = &self.ground.env.fs;
         let dir = topic_dir(&self.ground.root, topic);
-        let gone = |result: io::Result<()>, path: &Path| match result {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io("unlink failed", path, error)),
-            Ok(()) => Ok(()),
-        };
         for partition in opening::names(&self.ground.env, &dir)? {
-            let partition = dir.join(partition);
-            for name in opening::names(&self.ground.env, &partition)? {
-                if parse_segment_name(&name).is_some() {
-                    let path = partition.join(name);
-                    gone(fs.remove_file(&path), &path)?;
-                }
-            }
-            // A directory with a stranger's file in it stays.
-            let _ = fs.remove_dir(&partition);
+            self.unlink_partition(&dir.join(partition))?;
         }
-        let _ = fs.remove_dir(&dir);
+        self.unlink_empty(topic)
+    }
+
+    fn unlink_partition(&self, dir: &Path) -> Result<(), Error> {
+        let fs = &self.ground.env.fs;
+        for name in opening::names(&self.ground.env, dir)? {
+            if parse_segment_name(&name).is_none() {
+                continue;
+            }
+            let path = dir.join(name);
+            match fs.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("unlink failed", &path, error));
+                }
+                _ => {}
+            }
+        }
+        // A directory with a stranger's file in it stays.
+        let _ = fs.remove_dir(dir);
+        Ok(())
+    }
+
+    /// Removes a topic's directory if nothing is left in it, and makes that durable.
+    fn unlink_empty(&self, topic: TopicId) -> Result<(), Error> {
+        let fs = &self.ground.env.fs;
+        let _ = fs.remove_dir(&topic_dir(&self.ground.root, topic));
         let topics = self.ground.root.join(TOPICS_DIR);
         fs.sync_dir(&topics).map_err(|error| Error::io("sync failed", &topics, error))
     }
