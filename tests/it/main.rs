@@ -18,3 +18,4 @@ mod quakes;
 mod sim;
 mod smoke;
 mod tidy;
+mod torn;
