@@ -30,6 +30,10 @@ const RETURN: &[Step] = &[
     Step::Look,
 ];
 
+/// What is tried while the power goes off a second time, and again when it comes back.
+const RECOVER: &[Step] =
+    &[Step::Open, Step::Read, Step::SendEverywhere(Acks::Durable), Step::Maintain];
+
 /// The same log once more, now that what it held before was served.
 const RETURN_AGAIN: &[Step] = &[
     Step::Open,
@@ -73,7 +77,8 @@ fn interrupted(script: &[Step], at: u64) -> Life {
     let mut life = Life::new(SimDisk::new(SEED));
     life.disk.power_off_at(at);
     life.run(script).unwrap();
-    assert!(life.disk.is_off(), "the crash at operation {at} did not happen");
+    let is_whole = life.done == script.len();
+    assert!(life.disk.is_off() || is_whole, "the crash at operation {at} did not happen");
     life
 }
 
@@ -106,13 +111,6 @@ impl Findings {
     }
 }
 
-fn describe(life: &Life, script: &[Step]) -> String {
-    let log = life.disk.log();
-    let last = log.iter().find(|op| op.kind.is_change() || op.number > 0);
-    let _ = last;
-    format!("in {:?}", script.get(life.done))
-}
-
 const SEED: u64 = 1;
 
 /// Acknowledged records could be lost with the power, or the log would not open again.
@@ -125,52 +123,70 @@ fn a_crash_at_every_operation_loses_nothing_that_was_acknowledged() {
         for (policy, seed) in crashes() {
             let mut after = life.crash(policy, seed);
             findings.note(goes_on(&mut after), || {
-                format!("{policy:?} {seed}, operation {at} {}", describe(&life, &script))
+                format!("{policy:?} {seed}, operation {at} in {:?}", script.get(life.done))
             });
         }
     }
     findings.check(5_000);
 }
 
+/// What recovery has shown could be gone, or a half-done recovery could not be done again.
 #[test]
-fn zz_debug() {
-    let at: u64 = std::env::var("AT").unwrap().parse().unwrap();
-    let n: usize = std::env::var("POL").unwrap().parse().unwrap();
-    let from: u64 = std::env::var("FROM").unwrap().parse().unwrap();
-    let pat = std::env::var("PAT").unwrap();
-    let (policy, seed) = crashes()[n];
+fn a_second_crash_at_every_change_of_a_recovery_loses_nothing_either() {
+    recover_twice(CrashPolicy::KeepAll, CrashPolicy::LoseAll).check(10_000);
+}
+
+/// A recovery could remove what the log needs until it is done.
+#[test]
+fn a_second_crash_that_keeps_removals_alone_loses_nothing_either() {
+    recover_twice(CrashPolicy::KeepAll, CrashPolicy::UnlinkFirst).check(10_000);
+}
+
+fn recover_twice(first: CrashPolicy, second: CrashPolicy) -> Findings {
     let script = whole_life();
-    let life = interrupted(&script, at);
-    println!("{policy:?} {seed} step {} {:?}", life.done, script[life.done]);
-    for op in life.disk.log() {
-        if op.number >= from && op.path.to_string_lossy().contains(&pat) {
-            println!("{} {:?} {}", op.number, op.kind, op.path.display());
+    let mut findings = Findings::default();
+    for at in changes(&interrupted(&script, u64::MAX)) {
+        let life = interrupted(&script, at);
+        let after = life.crash(first, 1);
+        let mut rehearsal = after.fork();
+        findings.note(rehearsal.run(RECOVER), || format!("{first:?}, operation {at}"));
+        for then in changes(&rehearsal) {
+            let mut again = after.fork();
+            again.disk.power_off_at(then);
+            let mut verdict = again.run(RECOVER);
+            assert!(again.disk.is_off(), "the crash at operation {then} did not happen");
+            let mut last = again.crash(second, 1);
+            verdict =
+                verdict.and_then(|()| last.run(RECOVER)).and_then(|()| last.run(&[Step::Read]));
+            findings.note(verdict, || {
+                let step = script.get(life.done);
+                format!("{first:?}, operation {at} in {step:?}, then {second:?}, operation {then}")
+            });
         }
     }
-    let mut after = life.crash(policy, seed);
-    for file in after.disk.files() {
-        if file.to_string_lossy().contains(&pat) {
-            println!("   {} {}", file.display(), after.disk.read_file(&file).unwrap().len());
+    findings
+}
+
+/// The operations of a life that change what a crash finds; all others leave things as they are.
+fn changes(life: &Life) -> Vec<u64> {
+    let log = life.disk.log();
+    log.iter().filter(|op| op.kind.is_change()).map(|op| op.number).collect()
+}
+
+/// Records could be served that the next power cut takes back.
+#[test]
+fn what_is_served_after_a_kill_survives_the_power_cut_behind_it() {
+    let script = whole_life();
+    let mut findings = Findings::default();
+    for at in 0..operations(&script) {
+        let killed = interrupted(&script, at).crash(CrashPolicy::KeepAll, 1);
+        let mut served = killed.fork();
+        let verdict = served.run(&[Step::Open, Step::Read]);
+        for policy in [CrashPolicy::LoseAll, CrashPolicy::UnlinkFirst, CrashPolicy::PrefixPerFile] {
+            let mut after = served.crash(policy, at);
+            let verdict = verdict.clone().and_then(|()| after.run(&[Step::Open, Step::Read]));
+            findings.note(verdict, || format!("killed at operation {at}, then {policy:?}"));
         }
     }
-    let r = after.run(RETURN);
-    println!("{r:?}");
-    for op in after.disk.log() {
-        if op.path.to_string_lossy().contains(&pat) {
-            println!("{} {:?} {}", op.number, op.kind, op.path.display());
-        }
-    }
-    let mut later = after.crash(CrashPolicy::LoseAll, 0);
-    for file in later.disk.files() {
-        if file.to_string_lossy().contains(&pat) {
-            println!("   {} {}", file.display(), later.disk.read_file(&file).unwrap().len());
-        }
-    }
-    let r = later.run(RETURN_AGAIN);
-    println!("{r:?}");
-    for op in later.disk.log() {
-        if op.path.to_string_lossy().contains(&pat) {
-            println!("{} {:?} {}", op.number, op.kind, op.path.display());
-        }
-    }
+    findings.check(2_000);
 }
