@@ -155,7 +155,7 @@ fn recover_twice(first: CrashPolicy, second: CrashPolicy) -> Findings {
             again.disk.power_off_at(then);
             let mut verdict = again.run(RECOVER);
             assert!(again.disk.is_off(), "the crash at operation {then} did not happen");
-            let mut last = again.crash(second, 1);
+            let mut last = again.crash(second, 2);
             verdict =
                 verdict.and_then(|()| last.run(RECOVER)).and_then(|()| last.run(&[Step::Read]));
             findings.note(verdict, || {

@@ -36,9 +36,8 @@ fn random_life(seed: u64) -> Verdict {
             if life.disk.is_off() {
                 break;
             }
-            for step in dice.step(&life) {
-                life.run(&[step]).map_err(told)?;
-            }
+            let steps = dice.step(&life);
+            life.run(&steps).map_err(told)?;
         }
         let policy = CrashPolicy::ALL[dice.within(0..CrashPolicy::ALL.len() as u64) as usize];
         life = life.crash(policy, dice.within(0..u64::MAX));
