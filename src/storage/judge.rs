@@ -115,7 +115,10 @@ impl Patient<'_> {
             let next_base = bases.next();
             let end = match row.state {
                 SegmentRowState::Sealed => Some(row.end),
-                _ => next_base.filter(|base| *base <= mark),
+                // Something durable behind it shows that it was left for good. The row of the next
+                // one alone does not: a roll can fail after its row has reached the disk, and
+                // appends then go on in this segment.
+                _ => next_base.filter(|base| *base < mark),
             };
             match end.filter(|end| *end <= mark) {
                 Some(end) => verdict.trust(self.sealed_view(*key, end, row)?, end),
@@ -138,9 +141,7 @@ impl Patient<'_> {
     }
 
     fn live_segments(&self) -> Vec<(SegmentKey, SegmentRow)> {
-        let live = self.rows.segments.iter().filter(|(_, row)| {
-            matches!(row.state, SegmentRowState::Active | SegmentRowState::Sealed)
-        });
+        let live = self.rows.segments.iter().filter(|(_, row)| row.is_live());
         live.map(|(key, row)| (*key, *row)).collect()
     }
 
@@ -198,7 +199,8 @@ impl Patient<'_> {
         let segment = self.segment(key);
         let sealed_end = (row.state == SegmentRowState::Sealed).then_some(row.end);
         segment.forget_file();
-        let file = match segment.file(sealed_end.unwrap_or(self.rows.row.durable_end)) {
+        let least_end = sealed_end.unwrap_or(self.rows.row.durable_end).max(key.0);
+        let file = match segment.file(least_end) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::MissingSegment => {
                 let found = Found::Missing(error);

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use crate::env::{Access, File, Fs};
 use crate::error::{Error, ErrorKind};
-use crate::format::batch::StoredBatch;
+use crate::format::batch::{Batch, StoredBatch};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, Place, Seed};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
 use crate::format::index::{FOOTER_END_BYTES, Footer, Index};
@@ -120,7 +120,11 @@ impl Segment {
         let file = self.file(extent.end)?;
         self.check_version(&*file)?;
         let index = match self.footer(&*file)? {
-            Some(footer) if footer.end == extent.end => footer.index,
+            Some(Footer { index, end, .. })
+                if end == extent.end && index.begins_at(HEAD_BYTES as u64) =>
+            {
+                index
+            }
             _ => self.rebuild_index(&file, extent)?,
         };
         Ok(Arc::clone(self.index.get_or_init(|| Arc::new(index))))
@@ -180,7 +184,7 @@ impl Segment {
         let file = self.file(extent.end)?;
         let start = match left_off.filter(|(_, offset)| *offset <= from) {
             Some(mark) => mark,
-            None => self.start_for(&file, index.position_of(self.base(), from), from)?,
+            None => self.start_for(&file, index.frame_before(self.base(), from), from)?,
         };
         let window = max_bytes.clamp(FETCH_BYTES_MIN, WINDOW_BYTES * 4);
         let mut walk = self.walk(&file, start, extent)?.reading(window);
@@ -234,14 +238,14 @@ impl Segment {
         from: Offset,
     ) -> Result<Option<Offset>, Error> {
         let file = self.file(extent.end)?;
-        let position = match index.position_of_time(time) {
-            Some(position) => Some(position),
+        let indexed = match index.frame_of_time(self.base(), time) {
+            Some(frame) => Some(frame),
             // Behind the index of a growing segment there can be more; behind a sealed one's there
             // is not.
             None if extent.bytes.is_some() => return Ok(None),
-            None => index.position_of(self.base(), extent.end),
+            None => index.frame_before(self.base(), extent.end),
         };
-        let start = self.start_for(&file, position, extent.end)?;
+        let start = self.start_for(&file, indexed, extent.end)?;
         let mut walk = self.walk(&file, start, extent)?;
         loop {
             match walk.step().map_err(|error| self.read_failed(error))? {
@@ -262,20 +266,22 @@ impl Segment {
         }
     }
 
-    /// Where to start walking so that `target` is not passed: an index entry only if the frame
-    /// there confirms it.
+    /// Where to start walking so that `target` is not passed: an indexed frame only if it is there
+    /// and is the one that the index says.
     fn start_for(
         &self,
         file: &Arc<dyn File>,
-        indexed: Option<u32>,
+        indexed: Option<Mark>,
         target: Offset,
     ) -> Result<Mark, Error> {
         let start = (HEAD_BYTES as u64, self.base());
-        let Some(position) = indexed.map(u64::from) else { return Ok(start) };
+        let Some((position, own)) = indexed.filter(|(_, own)| *own <= target) else {
+            return Ok(start);
+        };
         let mut header = [0; HEADER_BYTES];
         file.read_at(&mut header, position).map_err(|error| self.read_failed(error))?;
         Ok(match FrameHeader::decode(&header, self.seed) {
-            Ok(header) if header.base_offset <= target => (position, header.base_offset),
+            Ok(header) if header.base_offset == own => (position, own),
             _ => start,
         })
     }
@@ -382,11 +388,12 @@ impl SegmentWriter {
     }
 
     /// Writes frames that were laid down in this segment's place, in as few calls as is cheap.
-    pub(crate) fn write(&mut self, frames: &[(FrameHeader, &[u8])]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, frames: &[Batch]) -> io::Result<()> {
         let mut position = self.position;
         let mut written = self.position;
         self.scratch.clear();
-        for (_, bytes) in frames {
+        for frame in frames {
+            let bytes = frame.bytes();
             position += bytes.len() as u64;
             let alone = self.scratch.is_empty() && frames.len() == 1;
             if alone || bytes.len() >= WORTH_A_CALL {
@@ -398,16 +405,14 @@ impl SegmentWriter {
             }
         }
         self.flush_scratch(&mut written)?;
-        let mut at = self.position;
-        for (header, _) in frames {
-            if let Ok(at) = u32::try_from(at) {
+        for header in frames.iter().map(Batch::header) {
+            if let Ok(at) = u32::try_from(self.position) {
                 self.index.note(self.segment.base(), header, at);
             }
-            at += u64::from(header.length);
+            self.position += u64::from(header.length);
             self.end = header.end_offset();
             self.last_append = header.append_time;
         }
-        self.position = at;
         Ok(())
     }
 

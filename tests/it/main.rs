@@ -7,12 +7,15 @@
     reason = "a test may stop where the world is not as it must be"
 )]
 
+mod api;
 mod crash;
 mod damage;
 mod env;
+mod faults;
 mod format;
 mod processes;
 mod quakes;
 mod sim;
 mod smoke;
 mod tidy;
+mod torn;

@@ -5,16 +5,20 @@ mod child;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use brooklet::{Log, LogOptions, StoredRecord};
-use child::{WEEK, listing, quakes, run_until_killed, write};
+use brooklet::{Log, StoredRecord};
+use child::{WEEK, copy, listing, quakes, run_until_killed, write};
 
 const EVENTS: usize = 1707;
 /// How many lines of progress an undisturbed run prints.
 const CHUNKS: usize = EVENTS.div_ceil(50);
 
 /// What the topic holds, by partition.
+///
+/// It is looked at in a copy, so that the next run has to recover by itself.
 fn stored(dir: &Path) -> BTreeMap<u32, Vec<StoredRecord>> {
-    let log = LogOptions::new().read_only(true).open(dir).unwrap();
+    let copied = tempfile::tempdir().unwrap();
+    copy(dir, copied.path());
+    let log = Log::open(copied.path()).unwrap();
     let mut partitions = BTreeMap::<u32, Vec<StoredRecord>>::new();
     for record in log.reader("quakes").stop_at_end().open().unwrap() {
         let record = record.unwrap();
