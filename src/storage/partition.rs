@@ -88,6 +88,8 @@ pub(crate) struct PartitionLog {
     vouched: bool,
     /// Rows that go with the next write to the manifest.
     pending: Vec<Row>,
+    /// Up to where the manifest must be durable for the rows that were written to be so.
+    rows_end: Offset,
     sealed: Vec<SegmentView>,
     active: Option<Active>,
     end: Offset,
@@ -154,6 +156,7 @@ impl PartitionLog {
             rows,
             vouched,
             pending: Vec::new(),
+            rows_end: Offset::ZERO,
             sealed: Vec::new(),
             active: None,
             doomed: Vec::new(),

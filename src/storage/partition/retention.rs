@@ -84,7 +84,10 @@ impl PartitionLog {
         if self.doomed.is_empty() {
             return Ok(());
         }
-        if !self.pending.is_empty() {
+        // The rows that let go of the files must be durable before the files are gone.
+        if self.pending.is_empty() {
+            self.ground.manifest.until_durable(self.rows_end)?;
+        } else {
             self.put_pending(Want::Durable)?;
         }
         let doomed = std::mem::take(&mut self.doomed);
