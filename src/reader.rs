@@ -101,7 +101,7 @@ impl ReaderBuilder {
             let cursor = Cursor::open(topic.partition(partition), shard, self.start);
             let cursor = cursor.map_err(told)?;
             let until = self.stop_at_end.then(|| cursor.visible_end());
-            lanes.push_back(Lane { cursor, until });
+            lanes.push_back(Lane { cursor, until, given_up: false });
         }
         Ok(Reader {
             topic,
@@ -109,7 +109,6 @@ impl ReaderBuilder {
             lanes,
             fetch_bytes: self.fetch_bytes,
             ready: VecDeque::new(),
-            ended: false,
         })
     }
 }
@@ -130,7 +129,6 @@ pub struct Reader {
     lanes: VecDeque<Lane>,
     fetch_bytes: usize,
     ready: VecDeque<StoredRecord>,
-    ended: bool,
 }
 
 #[derive(Debug)]
@@ -138,11 +136,13 @@ struct Lane {
     cursor: Cursor,
     /// Where to stop, if at all.
     until: Option<Offset>,
+    /// An error was given behind which there is nothing to go on with.
+    given_up: bool,
 }
 
 impl Lane {
     fn is_done(&self) -> bool {
-        self.until.is_some_and(|until| self.cursor.position() >= until)
+        self.given_up || self.until.is_some_and(|until| self.cursor.position() >= until)
     }
 }
 
@@ -182,8 +182,8 @@ impl Reader {
             Error::new(ErrorKind::UnknownPartition, text)
         })?;
         lane.cursor.seek(offset);
+        lane.given_up = false;
         self.ready.retain(|record| record.partition() != partition);
-        self.ended = false;
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl Reader {
             if let Some(found) = self.fetch_any() {
                 return Some(found);
             }
-            if self.ended || self.lanes.iter().all(Lane::is_done) {
+            if self.lanes.iter().all(Lane::is_done) {
                 return None;
             }
             if !self.wait(deadline) {
@@ -212,10 +212,13 @@ impl Reader {
                 lane.cursor.fetch(lane.until, self.fetch_bytes)
             };
             if let Err(error) = &fetched {
-                self.ended |= !lane.pass_over(error);
+                lane.given_up = !lane.pass_over(error);
             }
             let place = lane.cursor.partition().clone();
             self.lanes.push_back(lane);
+            if fetched.as_ref().is_err_and(is_about_all) {
+                self.lanes.iter_mut().for_each(|lane| lane.given_up = true);
+            }
             match fetched {
                 Ok(Some(fetched)) => return Some(Ok(Batch::of(fetched))),
                 Ok(None) => {}
@@ -263,6 +266,11 @@ impl Lane {
             _ => false,
         }
     }
+}
+
+/// Whether an error that one partition gave is that of all of them, and need not be given again.
+fn is_about_all(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Closed | ErrorKind::UnknownTopic)
 }
 
 impl Iterator for Reader {
