@@ -51,7 +51,7 @@ pub(crate) struct Patient<'a> {
 pub(crate) struct Verdict {
     /// The segments that hold the log, oldest first, none of them to be appended to.
     pub(crate) segments: Vec<SegmentView>,
-    /// Listed segments that hold nothing of the log any more.
+    /// Segments that hold nothing of the log any more.
     pub(crate) dropped: Vec<(SegmentKey, SegmentRowState)>,
     pub(crate) known_mark: Offset,
     pub(crate) end: Offset,
@@ -65,7 +65,6 @@ pub(crate) struct Verdict {
 struct Candidate {
     key: SegmentKey,
     segment: Arc<Segment>,
-    listed: bool,
     /// What the rows or the footer say about where it ends.
     sealed_end: Option<Offset>,
     found: Found,
@@ -123,7 +122,7 @@ impl Patient<'_> {
             };
             match end.filter(|end| *end <= mark) {
                 Some(end) => verdict.trust(self.sealed_view(*key, end, row)?, end),
-                None => candidates.push(self.examine(*key, row, true)?),
+                None => candidates.push(self.examine(*key, row)?),
             }
         }
         self.find_strangers(&listed, &mut candidates, &mut verdict.report)?;
@@ -196,7 +195,7 @@ impl Patient<'_> {
     }
 
     /// Scans one segment from the mark on, where the mark lies in it, or from its start.
-    fn examine(&self, key: SegmentKey, row: &SegmentRow, listed: bool) -> Result<Candidate, Error> {
+    fn examine(&self, key: SegmentKey, row: &SegmentRow) -> Result<Candidate, Error> {
         let segment = self.segment(key);
         let sealed_end = (row.state == SegmentRowState::Sealed).then_some(row.end);
         segment.forget_file();
@@ -205,7 +204,7 @@ impl Patient<'_> {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::MissingSegment => {
                 let found = Found::Missing(error);
-                return Ok(Candidate { key, segment, listed, sealed_end, found });
+                return Ok(Candidate { key, segment, sealed_end, found });
             }
             Err(error) => return Err(error),
         };
@@ -222,7 +221,7 @@ impl Patient<'_> {
         let mark = footer.map_or(Offset::ZERO, |footer| footer.durable_end);
         let mark = mark.max(self.rows.row.durable_end).max(self.durable_end);
         let found = self.scan(&segment, &file, start, sealed_bytes, mark)?;
-        Ok(Candidate { key, segment, listed, sealed_end, found })
+        Ok(Candidate { key, segment, sealed_end, found })
     }
 
     fn scan(
@@ -273,7 +272,7 @@ impl Patient<'_> {
                 bytes: 0,
                 last_append: Timestamp::from_millis(0),
             };
-            candidates.push(self.examine(key, &row, false)?);
+            candidates.push(self.examine(key, &row)?);
         }
         Ok(())
     }
@@ -390,7 +389,7 @@ impl Verdict {
     /// A segment that is not part of the log: unlinked if it holds nothing that the log does not
     /// have.
     fn turn_away(&mut self, candidate: &Candidate) {
-        let Candidate { key, segment, listed, found, .. } = candidate;
+        let Candidate { key, segment, found, .. } = candidate;
         let adds_nothing = match found {
             Found::Missing(_) => true,
             Found::Scanned { scan, .. } => {
@@ -401,11 +400,10 @@ impl Verdict {
         };
         if adds_nothing {
             self.dropped.push((*key, SegmentRowState::Removed));
-        } else if *listed {
+        } else {
+            // Without a row it would one day continue a log that has grown up to its base.
             self.dropped.push((*key, SegmentRowState::Aside));
             self.report.aside.push(segment.path().to_path_buf());
-        } else {
-            self.report.unknown.push(segment.path().to_path_buf());
         }
     }
 

@@ -25,11 +25,12 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) segments: Vec<SegmentView>,
-    /// Rows to be written before anything is appended, and durably if `copied`.
+    /// Rows to be written before anything is appended, and durably if they `decide`.
     pub(crate) rows: Vec<(SegmentKey, SegmentRow)>,
     /// Segments that the rows drop, to be unlinked once the rows are durable.
     pub(crate) doomed: Vec<Arc<Segment>>,
-    pub(crate) copied: bool,
+    /// Without the rows, the files could be taken for another log than the one that is served.
+    pub(crate) decide: bool,
     pub(crate) end: Offset,
     pub(crate) last_append: Timestamp,
     pub(crate) report: PartitionReport,
@@ -55,7 +56,7 @@ pub(crate) fn recover(
         segments: Vec::new(),
         rows: Vec::new(),
         doomed: Vec::new(),
-        copied: false,
+        decide: false,
         end: verdict.end.max(patient.rows.row.start),
         last_append: verdict.last_append,
         report: std::mem::take(&mut verdict.report),
@@ -85,8 +86,10 @@ impl Recovered {
             let last_append = verdict.last_append;
             let row = SegmentRow { state: *state, end: key.0, bytes: 0, last_append };
             self.rows.push((*key, row));
-            if *state == SegmentRowState::Removed {
-                self.doomed.push(patient.segment(*key));
+            match state {
+                SegmentRowState::Removed => self.doomed.push(patient.segment(*key)),
+                // Its base may be where the log, grown anew, will stand one day.
+                _ => self.decide = true,
             }
         }
     }
@@ -148,7 +151,7 @@ impl Recovered {
         for copy in copies {
             self.adopt(&copy)?;
         }
-        self.copied = true;
+        self.decide = true;
         let synced = patient.env.fs.sync_dir(patient.dir);
         synced.map_err(|error| Error::io("sync failed", patient.dir, error))
     }

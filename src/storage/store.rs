@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::config::SyncPolicy;
 use crate::env::{Env, Lock};
 use crate::error::Error;
-use crate::format::layout::{JournalKind, TOPICS_DIR, parse_segment_name, topic_dir};
+use crate::format::layout::{
+    JournalKind, TOPICS_DIR, parse_segment_name, partition_dir, topic_dir,
+};
 use crate::offset::{Offset, ShardId, Timestamp, TopicId};
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Want};
@@ -235,45 +237,53 @@ impl Store {
         self.forget(&partitions)
     }
 
-    /// Removes the files and rows of topics that the catalog does not have.
+    /// Removes the files and rows of partitions that the catalog does not have.
     ///
     /// That the files are not needed is listed before the first of them goes: segments that are
     /// listed as part of a log, and no topic for them, are the sign of a damaged catalog.
     fn forget(&self, partitions: &BTreeMap<ShardId, PartitionRows>) -> Result<(), Error> {
+        // What took them out of the catalog must be durable before anything of them goes.
+        self.ground.manifest.begin_writes()?;
         let removed = partitions.iter().flat_map(|(id, rows)| remove_rows(*id, rows));
         let removed = removed.collect::<Vec<_>>();
         if !removed.is_empty() {
             self.ground.manifest.put(&removed, Want::Durable)?;
         }
+        for id in partitions.keys() {
+            self.unlink_partition(&partition_dir(&self.ground.root, *id))?;
+        }
         for topic in partitions.keys().map(|id| id.topic).collect::<BTreeSet<_>>() {
-            self.unlink_topic(topic)?;
+            self.unlink_empty(topic)?;
         }
         let dropped = partitions.iter().flat_map(|(id, rows)| drop_rows(*id, rows));
         self.ground.manifest.put(&dropped.collect::<Vec<_>>(), Want::Written).map(|_| ())
     }
 
-    /// Unlinks every file of a topic that has the name of one of ours, then the directories if they
-    /// are empty.
-    fn unlink_topic(&self, topic: TopicId) -> Result<(), Error> {
+    /// Unlinks every file of a partition that has the name of one of ours, then the directory if it
+    /// is empty.
+    fn unlink_partition(&self, dir: &Path) -> Result<(), Error> {
         let fs = &self.ground.env.fs;
-        let dir = topic_dir(&self.ground.root, topic);
-        let gone = |result: io::Result<()>, path: &Path| match result {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io("unlink failed", path, error)),
-            Ok(()) => Ok(()),
-        };
-        for partition in opening::names(&self.ground.env, &dir)? {
-            let partition = dir.join(partition);
-            for name in opening::names(&self.ground.env, &partition)? {
-                if parse_segment_name(&name).is_some() {
-                    let path = partition.join(name);
-                    gone(fs.remove_file(&path), &path)?;
-                }
+        for name in opening::names(&self.ground.env, dir)? {
+            if parse_segment_name(&name).is_none() {
+                continue;
             }
-            // A directory with a stranger's file in it stays.
-            let _ = fs.remove_dir(&partition);
+            let path = dir.join(name);
+            match fs.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("unlink failed", &path, error));
+                }
+                _ => {}
+            }
         }
-        let _ = fs.remove_dir(&dir);
+        // A directory with a stranger's file in it stays.
+        let _ = fs.remove_dir(dir);
+        Ok(())
+    }
+
+    /// Removes a topic's directory if nothing is left in it, and makes that durable.
+    fn unlink_empty(&self, topic: TopicId) -> Result<(), Error> {
+        let fs = &self.ground.env.fs;
+        let _ = fs.remove_dir(&topic_dir(&self.ground.root, topic));
         let topics = self.ground.root.join(TOPICS_DIR);
         fs.sync_dir(&topics).map_err(|error| Error::io("sync failed", &topics, error))
     }
