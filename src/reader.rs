@@ -101,7 +101,7 @@ impl ReaderBuilder {
             let cursor = Cursor::open(topic.partition(partition), shard, self.start);
             let cursor = cursor.map_err(told)?;
             let until = self.stop_at_end.then(|| cursor.visible_end());
-            lanes.push_back(Lane { cursor, until, given_up: false });
+            lanes.push_back(Lane { cursor, until, failed: false });
         }
         Ok(Reader {
             topic,
@@ -121,7 +121,9 @@ impl ReaderBuilder {
 /// asked for.
 ///
 /// An error is given once, and reading can go on behind it: `Corrupt` and `MissingSegment` name the
-/// offsets that cannot be read, and the next record is the first one behind them.
+/// offsets that cannot be read, and the next record is the first one behind them. A partition that
+/// reports `OffsetOutOfRange` is not read any further until [`seek`](Self::seek) says where; the
+/// others are.
 #[derive(Debug)]
 pub struct Reader {
     topic: Arc<Topic>,
@@ -136,13 +138,13 @@ struct Lane {
     cursor: Cursor,
     /// Where to stop, if at all.
     until: Option<Offset>,
-    /// An error was given behind which there is nothing to go on with.
-    given_up: bool,
+    /// It has met an error that it cannot go on behind, until it is sent elsewhere.
+    failed: bool,
 }
 
 impl Lane {
     fn is_done(&self) -> bool {
-        self.given_up || self.until.is_some_and(|until| self.cursor.position() >= until)
+        self.failed || self.until.is_some_and(|until| self.cursor.position() >= until)
     }
 }
 
@@ -182,7 +184,7 @@ impl Reader {
             Error::new(ErrorKind::UnknownPartition, text)
         })?;
         lane.cursor.seek(offset);
-        lane.given_up = false;
+        lane.failed = false;
         self.ready.retain(|record| record.partition() != partition);
         Ok(())
     }
@@ -212,13 +214,14 @@ impl Reader {
                 lane.cursor.fetch(lane.until, self.fetch_bytes)
             };
             if let Err(error) = &fetched {
-                lane.given_up = !lane.pass_over(error);
+                lane.failed = !lane.pass_over(error);
+                if matches!(error.kind(), ErrorKind::Closed | ErrorKind::UnknownTopic) {
+                    // The other partitions could only say the same.
+                    self.lanes.iter_mut().for_each(|lane| lane.failed = true);
+                }
             }
             let place = lane.cursor.partition().clone();
             self.lanes.push_back(lane);
-            if fetched.as_ref().is_err_and(is_about_all) {
-                self.lanes.iter_mut().for_each(|lane| lane.given_up = true);
-            }
             match fetched {
                 Ok(Some(fetched)) => return Some(Ok(Batch::of(fetched))),
                 Ok(None) => {}
@@ -266,11 +269,6 @@ impl Lane {
             _ => false,
         }
     }
-}
-
-/// Whether an error that one partition gave is that of all of them, and need not be given again.
-fn is_about_all(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Closed | ErrorKind::UnknownTopic)
 }
 
 impl Iterator for Reader {

@@ -16,7 +16,7 @@ use crate::offset::{Offset, Timestamp};
 use crate::storage::journal::entropy_u32;
 use crate::storage::judge::{PartitionReport, Patient, Verdict};
 use crate::storage::manifest::{SegmentKey, SegmentRow, SegmentRowState};
-use crate::storage::segment::{Extent, Segment, SegmentWriter};
+use crate::storage::segment::{Extent, Mark, Segment, SegmentWriter};
 use crate::storage::view::{SegmentState, SegmentView};
 use crate::storage::walk::Step;
 use crate::sync::Arc;
@@ -141,8 +141,7 @@ impl Recovered {
                 continue;
             }
             let extent = Extent { end, bytes: Some(bytes) };
-            let cut_at = copy_past(patient, &view.segment, extent, mark, &mut copies)?;
-            let end = mark.max(view.segment.base());
+            let (cut_at, end) = copy_past(patient, &view.segment, extent, mark, &mut copies)?;
             // What lies below the mark is read from the old file, under an index of its own.
             let place = view.segment.place();
             let segment = patient.segment((place.base, place.salt));
@@ -171,29 +170,30 @@ impl Recovered {
     }
 }
 
-/// Copies one segment's frames at or past `mark`; returns the byte at which the first of them
-/// stands.
+/// Copies one segment's frames that reach past `mark`; returns where the first of them stands.
+///
+/// The mark can lie within a batch, where a trim has put it: the whole batch is then copied.
 fn copy_past(
     patient: &Patient<'_>,
     from: &Arc<Segment>,
     extent: Extent,
     mark: Offset,
     copies: &mut Vec<SegmentWriter>,
-) -> Result<u64, Error> {
+) -> Result<Mark, Error> {
     let file = from.file(extent.end)?;
     let place = from.place();
     let start = patient.scan_start((place.base, place.salt));
     let mut walk = from.walk(&file, start, extent)?;
-    let (mut cut_at, _) = start;
+    let mut cut = start;
     let changed = |position, reason: FrameError| {
         let offsets = mark..extent.end;
         Error::corrupt(from.path(), position, offsets, reason.to_string())
     };
     loop {
         match walk.step().map_err(|error| from.read_failed(error))? {
-            Step::Frame { header, .. } if header.base_offset >= extent.end => return Ok(cut_at),
-            Step::Frame { position, header } if header.base_offset < mark => {
-                cut_at = position + u64::from(header.length);
+            Step::Frame { header, .. } if header.base_offset >= extent.end => return Ok(cut),
+            Step::Frame { position, header } if header.end_offset() <= mark => {
+                cut = (position + u64::from(header.length), header.end_offset());
             }
             Step::Frame { position, header } => {
                 let batch = walk.batch(position, &header);
@@ -201,7 +201,7 @@ fn copy_past(
                 let batch = batch.map_err(|reason| changed(position, reason))?;
                 let copy = copy_for(patient, &header, copies)?;
                 let mut batch = batch.to_batch();
-                let header = batch.lay_down(
+                batch.lay_down(
                     copy.segment().seed(),
                     LayDown {
                         base_offset: header.base_offset,
@@ -209,10 +209,10 @@ fn copy_past(
                         append_time: header.append_time,
                     },
                 );
-                let written = copy.write(&[(header, batch.bytes())]);
+                let written = copy.write(&[batch]);
                 written.map_err(|error| Error::io("write failed", copy.segment().path(), error))?;
             }
-            Step::End { .. } => return Ok(cut_at),
+            Step::End { .. } => return Ok(cut),
             // It was good when it was judged.
             Step::Hole { position, reason, .. } | Step::Rest { position, reason } => {
                 return Err(changed(position, reason));

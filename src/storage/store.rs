@@ -259,8 +259,7 @@ impl Store {
         self.ground.manifest.put(&dropped.collect::<Vec<_>>(), Want::Written).map(|_| ())
     }
 
-    /// Unlinks every file of a partition that has the name of one of ours, then the directory if it
-    /// is empty.
+    /// Unlinks every file of a partition that has the name of one of ours, then the directory.
     fn unlink_partition(&self, dir: &Path) -> Result<(), Error> {
         let fs = &self.ground.env.fs;
         for name in opening::names(&self.ground.env, dir)? {

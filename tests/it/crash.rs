@@ -21,14 +21,7 @@ use self::oracle::Verdict;
 use self::script::whole_life;
 
 /// What a program does after a crash: it opens, reads everything, and goes on.
-const RETURN: &[Step] = &[
-    Step::Open,
-    Step::Read,
-    Step::SendEverywhere(Acks::Durable),
-    Step::Maintain,
-    Step::Read,
-    Step::Look,
-];
+const RETURN: &[Step] = &[Step::Open, Step::Read, Step::SendEverywhere(Acks::Durable), Step::Read];
 
 /// The same log once more, now that what it held before was served.
 const RETURN_AGAIN: &[Step] = &[
@@ -100,7 +93,7 @@ impl Findings {
     }
 
     fn check(&self, at_least: usize) {
-        let shown = self.bad.iter().take(usize::MAX).cloned().collect::<Vec<_>>().join("\n");
+        let shown = self.bad.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
         assert!(self.bad.is_empty(), "{} of {} went wrong:\n{shown}", self.bad.len(), self.tried);
         assert!(self.tried >= at_least, "only {} crashes were tried", self.tried);
     }
@@ -130,47 +123,4 @@ fn a_crash_at_every_operation_loses_nothing_that_was_acknowledged() {
         }
     }
     findings.check(5_000);
-}
-
-#[test]
-fn zz_debug() {
-    let at: u64 = std::env::var("AT").unwrap().parse().unwrap();
-    let n: usize = std::env::var("POL").unwrap().parse().unwrap();
-    let from: u64 = std::env::var("FROM").unwrap().parse().unwrap();
-    let pat = std::env::var("PAT").unwrap();
-    let (policy, seed) = crashes()[n];
-    let script = whole_life();
-    let life = interrupted(&script, at);
-    println!("{policy:?} {seed} step {} {:?}", life.done, script[life.done]);
-    for op in life.disk.log() {
-        if op.number >= from && op.path.to_string_lossy().contains(&pat) {
-            println!("{} {:?} {}", op.number, op.kind, op.path.display());
-        }
-    }
-    let mut after = life.crash(policy, seed);
-    for file in after.disk.files() {
-        if file.to_string_lossy().contains(&pat) {
-            println!("   {} {}", file.display(), after.disk.read_file(&file).unwrap().len());
-        }
-    }
-    let r = after.run(RETURN);
-    println!("{r:?}");
-    for op in after.disk.log() {
-        if op.path.to_string_lossy().contains(&pat) {
-            println!("{} {:?} {}", op.number, op.kind, op.path.display());
-        }
-    }
-    let mut later = after.crash(CrashPolicy::LoseAll, 0);
-    for file in later.disk.files() {
-        if file.to_string_lossy().contains(&pat) {
-            println!("   {} {}", file.display(), later.disk.read_file(&file).unwrap().len());
-        }
-    }
-    let r = later.run(RETURN_AGAIN);
-    println!("{r:?}");
-    for op in later.disk.log() {
-        if op.path.to_string_lossy().contains(&pat) {
-            println!("{} {:?} {}", op.number, op.kind, op.path.display());
-        }
-    }
 }

@@ -7,6 +7,7 @@
     reason = "a test may stop where the world is not as it must be"
 )]
 
+mod api;
 mod crash;
 mod damage;
 mod env;
