@@ -256,7 +256,23 @@ impl PartitionLog {
         }
         self.sealed = recovered.segments;
         self.doomed.extend(recovered.doomed);
+        if damage.is_none() {
+            self.doom_removed();
+        }
         Ok(damage)
+    }
+
+    /// Takes up the unlinking that the last session did not come to.
+    fn doom_removed(&mut self) {
+        let is_doomed = |key: &SegmentKey| {
+            let mut places = self.doomed.iter().map(|segment| segment.place());
+            places.any(|place| (place.base, place.salt) == *key)
+        };
+        let rows = self.rows.segments.iter();
+        let removed =
+            rows.filter(|(key, row)| row.state == SegmentRowState::Removed && !is_doomed(key));
+        let removed = removed.map(|(key, _)| self.segment(*key)).collect::<Vec<_>>();
+        self.doomed.extend(removed);
     }
 
     fn segment(&self, (base, salt): SegmentKey) -> Arc<Segment> {
