@@ -56,7 +56,10 @@ impl Told {
     }
 
     pub(super) fn note(&mut self, place: Place, value: String, fact: Fact) {
-        if !matches!(fact, Fact::Acked { .. }) {
+        if matches!(fact, Fact::Acked { .. }) {
+            // A topic that takes records after its deletion has failed was not deleted.
+            self.topic(place.0, Presence::Sure);
+        } else {
             *self.failures.entry(place).or_default() += 1;
         }
         let before = self.facts.insert(value, (place, fact));
