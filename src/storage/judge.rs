@@ -141,9 +141,7 @@ impl Patient<'_> {
     }
 
     fn live_segments(&self) -> Vec<(SegmentKey, SegmentRow)> {
-        let live = self.rows.segments.iter().filter(|(_, row)| {
-            matches!(row.state, SegmentRowState::Active | SegmentRowState::Sealed)
-        });
+        let live = self.rows.segments.iter().filter(|(_, row)| row.is_live());
         live.map(|(key, row)| (*key, *row)).collect()
     }
 
@@ -201,7 +199,8 @@ impl Patient<'_> {
         let segment = self.segment(key);
         let sealed_end = (row.state == SegmentRowState::Sealed).then_some(row.end);
         segment.forget_file();
-        let file = match segment.file(sealed_end.unwrap_or(self.rows.row.durable_end)) {
+        let least_end = sealed_end.unwrap_or(self.rows.row.durable_end).max(key.0);
+        let file = match segment.file(least_end) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::MissingSegment => {
                 let found = Found::Missing(error);
