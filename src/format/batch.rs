@@ -50,7 +50,9 @@ impl Batch {
     /// One batch of one record.
     pub(crate) fn of(record: &Record<'_>, record_bytes_max: usize) -> Result<Self, Error> {
         let size = checked_size(record, record_bytes_max)?;
-        let mut builder = BatchBuilder::with_capacity(HEADER_BYTES + size + ALIGNMENT);
+        // Filled to the last byte, the memory becomes shared bytes without another allocation.
+        let exact = (HEADER_BYTES + size).next_multiple_of(ALIGNMENT);
+        let mut builder = BatchBuilder::with_capacity(exact);
         builder.write(record, size, 0);
         Ok(builder.finish())
     }
@@ -76,9 +78,19 @@ impl Batch {
         self.header
     }
 
+    /// The header as it was laid down.
+    pub(crate) fn header(&self) -> &FrameHeader {
+        &self.header
+    }
+
     /// The frame's bytes; only after [`lay_down`](Self::lay_down) are they worth writing.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Goes over keys and values alone, as a journal that has just written them does.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        entries(self.bytes.get(HEADER_BYTES..).unwrap_or_default(), self.header.count)
     }
 
     /// The frame's bytes, to be shared with readers.
@@ -121,7 +133,7 @@ impl BatchBuilder {
     /// Adds a record, unless it does not fit this batch: then the batch is to be finished and a new
     /// one begun.
     ///
-    /// A record does not fit if the frame would pass `limit` (the first record always fits), or if
+    /// A record does not fit if the records would pass `limit` (the first record always fits), or if
     /// its time lies more than about 24 days from the first one's.
     ///
     /// # Errors
@@ -143,7 +155,8 @@ impl BatchBuilder {
             }
             _ => 0,
         };
-        let full = self.bytes.len() + size > limit.min(FRAME_BYTES_MAX - ALIGNMENT);
+        let records = self.bytes.len() - HEADER_BYTES + size;
+        let full = records > limit.min(FRAME_BYTES_MAX - HEADER_BYTES - ALIGNMENT);
         if full && self.count > 0 {
             return Ok(Fit::NextBatch);
         }
@@ -340,12 +353,7 @@ impl StoredBatch {
 
     /// Goes over keys and values alone; this is how journals read their entries.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let mut rest = &self.body[..];
-        (0..self.header.count).map_while(move |_| {
-            let (record, behind) = RawRecord::split(rest)?;
-            rest = behind;
-            Some((record.key.unwrap_or_default(), record.value))
-        })
+        entries(&self.body, self.header.count)
     }
 
     fn time_of(&self, own_delta: Option<i32>) -> Timestamp {
@@ -414,6 +422,15 @@ impl<'a> Iterator for Records<'a> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         (0, usize::try_from(self.left).ok())
     }
+}
+
+fn entries(body: &[u8], count: u32) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let mut rest = body;
+    (0..count).map_while(move |_| {
+        let (record, behind) = RawRecord::split(rest)?;
+        rest = behind;
+        Some((record.key.unwrap_or_default(), record.value))
+    })
 }
 
 struct RawRecord<'a> {

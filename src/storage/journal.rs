@@ -441,18 +441,14 @@ impl JournalTail {
         }
     }
 
-    fn lay_down(&mut self, round: &mut [Batch], at: Ends) -> Vec<FrameHeader> {
+    fn lay_down(&self, round: &mut [Batch], at: Ends) {
         let seed = self.place().seed();
         let append_time = Timestamp::from_millis(self.env.clock.wall_millis());
         let mut base_offset = at.written_end;
-        let mut headers = Vec::with_capacity(round.len());
         for batch in round {
             let lay_down = LayDown { base_offset, durable_end: at.durable_end, append_time };
-            let header = batch.lay_down(seed, lay_down);
-            base_offset = header.end_offset();
-            headers.push(header);
+            base_offset = batch.lay_down(seed, lay_down).end_offset();
         }
-        headers
     }
 
     /// The file to append to, opened if this session has not written yet.
@@ -482,7 +478,7 @@ impl Tail for JournalTail {
         Ok(Opened { end: self.end, view: (), stopped: None })
     }
 
-    fn write(&mut self, mut round: Vec<Batch>, at: Ends) -> Result<Laid<()>, WriteFailure> {
+    fn write(&mut self, round: &mut [Batch], at: Ends) -> Result<Laid<()>, WriteFailure> {
         let unharmed = |error| WriteFailure { error, in_doubt: false };
         let bytes: u64 = round.iter().map(|batch| batch.len() as u64).sum();
         let mut synced_before = false;
@@ -491,7 +487,7 @@ impl Tail for JournalTail {
             synced_before = true;
         }
         let at = if synced_before { Ends { durable_end: at.written_end, ..at } } else { at };
-        let headers = self.lay_down(&mut round, at);
+        self.lay_down(round, at);
         let file = self.file().map_err(unharmed)?;
         let mut frames = round.iter().map(Batch::bytes).collect::<Vec<_>>().concat();
         let position = self.position + frames.len() as u64;
@@ -505,15 +501,11 @@ impl Tail for JournalTail {
         }
         self.position = position;
         self.used = 0;
-        let mut laid = Vec::with_capacity(round.len());
-        for (header, batch) in headers.into_iter().zip(round) {
-            self.end = header.end_offset();
-            let bytes = batch.into_bytes();
-            let stored = crate::format::batch::StoredBatch::trusted(header, &bytes);
-            apply(&mut self.entries, stored.entries());
-            laid.push((header, bytes));
+        for batch in round {
+            self.end = batch.header().end_offset();
+            apply(&mut self.entries, batch.entries());
         }
-        Ok(Laid { frames: laid, view: None, target: file, synced_before })
+        Ok(Laid { view: None, target: file, synced_before })
     }
 }
 
