@@ -122,10 +122,11 @@ struct ActiveFile {
 
 impl SyncTarget for ActiveFile {
     fn sync(&self) -> Result<(), Error> {
-        if let Some((manifest, row)) = &self.row {
-            manifest.until_durable(*row)?;
-        }
-        let synced = self.file.sync_data();
+        let listed = match &self.row {
+            Some((manifest, row)) => manifest.until_durable(*row).map_err(io::Error::from),
+            None => Ok(()),
+        };
+        let synced = listed.and_then(|()| self.file.sync_data());
         synced.map_err(|error| Error::in_doubt("sync failed", &self.path, error))
     }
 }

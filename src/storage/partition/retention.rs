@@ -65,7 +65,10 @@ impl PartitionLog {
             ..self.rows.row
         };
         rows.push(Row::Partition(self.id, row));
-        self.ground.manifest.put(&rows, Want::Durable)?;
+        if let Err(error) = self.ground.manifest.put(&rows, Want::Durable) {
+            self.stay_untrimmed(count);
+            return Err(error);
+        }
         self.pending.clear();
         for row in rows {
             match row {
@@ -77,6 +80,19 @@ impl PartitionLog {
         let gone = self.sealed.drain(..count);
         self.doomed.extend(gone.map(|view| view.segment));
         Ok(())
+    }
+
+    /// Has the next rows say that the first `count` segments are still there.
+    ///
+    /// The manifest may have the rows of a trim that failed, and later ones contradict some of them.
+    fn stay_untrimmed(&mut self, count: usize) {
+        for view in self.sealed.iter().take(count) {
+            let key = (view.segment.base(), view.segment.place().salt);
+            if let Some(row) = self.rows.segments.get(&key) {
+                self.pending.push(Row::Segment(self.id, key, *row));
+            }
+        }
+        self.pending.push(Row::Partition(self.id, self.rows.row));
     }
 
     /// Unlinks the files of segments that nobody reads any more, and forgets their rows; true if
