@@ -88,6 +88,8 @@ pub(crate) struct PartitionLog {
     vouched: bool,
     /// Rows that go with the next write to the manifest.
     pending: Vec<Row>,
+    /// Up to where the manifest must be durable for the rows that were written to be so.
+    rows_end: Offset,
     sealed: Vec<SegmentView>,
     active: Option<Active>,
     end: Offset,
@@ -120,10 +122,11 @@ struct ActiveFile {
 
 impl SyncTarget for ActiveFile {
     fn sync(&self) -> Result<(), Error> {
-        if let Some((manifest, row)) = &self.row {
-            manifest.until_durable(*row)?;
-        }
-        let synced = self.file.sync_data();
+        let listed = match &self.row {
+            Some((manifest, row)) => manifest.until_durable(*row).map_err(io::Error::from),
+            None => Ok(()),
+        };
+        let synced = listed.and_then(|()| self.file.sync_data());
         synced.map_err(|error| Error::in_doubt("sync failed", &self.path, error))
     }
 }
@@ -154,6 +157,7 @@ impl PartitionLog {
             rows,
             vouched,
             pending: Vec::new(),
+            rows_end: Offset::ZERO,
             sealed: Vec::new(),
             active: None,
             doomed: Vec::new(),
