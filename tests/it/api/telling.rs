@@ -1,6 +1,6 @@
 //! What a log says of itself: where partitions stand, how it is doing, what it found.
 
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc;
 
 use brooklet::testing::{CrashPolicy, Fault, OpKind, Repeat, SimDisk, open};
 use brooklet::{
@@ -92,11 +92,8 @@ fn stats_count_what_happened() {
 #[test]
 fn a_stopped_partition_tells_its_cause_and_the_hook_what_is_lost() {
     let disk = SimDisk::new(3);
-    let told = Arc::new(Mutex::new(Vec::<BackgroundError>::new()));
-    let hook = {
-        let told = Arc::clone(&told);
-        move |error| told.lock().unwrap().push(error)
-    };
+    let (tells, told) = mpsc::channel::<BackgroundError>();
+    let hook = move |error| tells.send(error).unwrap();
     let options = LogOptions::new().on_background_error(hook);
     let log = open(&disk.env(), disk.root().join("log"), options).unwrap();
     log.create_topic("t", TopicConfig::new().partitions(2).sync(SyncPolicy::Never)).unwrap();
@@ -116,7 +113,7 @@ fn a_stopped_partition_tells_its_cause_and_the_hook_what_is_lost() {
     assert_eq!(stopped.kind(), ErrorKind::Poisoned);
     assert!(stopped.io_error().is_some() && stopped.path().is_some(), "{stopped}");
     assert!(stats.partitions[1].stopped.is_none());
-    let told = std::mem::take(&mut *told.lock().unwrap());
+    let told = told.try_iter().collect::<Vec<_>>();
     assert!(!told.is_empty());
     for error in &told {
         assert_eq!(error.partition, Some(place("t", 0)), "{error:?}");
