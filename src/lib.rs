@@ -1,4 +1,76 @@
-//! brooklet: an event log that a Rust program embeds.
+//! An event log that a Rust program embeds: Kafka's model in one directory, inside one process.
+//!
+//! A [`Log`] holds topics, a topic has partitions, and a partition is a sequence of records that
+//! only grows at its end and is let go of at its beginning. Producers append, and say how long they
+//! wait for it; readers replay from any offset or time, or follow. There is no server: the log is a
+//! directory, or memory, and lives as long as your program has it open.
+//!
+//! # A program
+//!
+//! ```
+//! use brooklet::{Log, Record, StartAt, TopicConfig};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let data = dir.path();
+//! let log = Log::open(data)?; // a directory; made if it is not there
+//! log.ensure_topic("orders", TopicConfig::new().partitions(3))?;
+//!
+//! let producer = log.producer("orders")?;
+//! let receipt = producer.send(Record::new("created").key("order-42"))?;
+//! assert_eq!(receipt.to_string(), "orders/2@0"); // topic/partition@offset, and it is on disk
+//!
+//! for record in log.reader("orders").start_at(StartAt::Earliest).stop_at_end().open()? {
+//!     let record = record?;
+//!     assert_eq!(record.value(), Some(&b"created"[..]));
+//! }
+//! log.close()?; // syncs, and reports what went wrong
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! In a test, [`Log::in_memory`] takes the place of [`Log::open`]: the same code over files in
+//! memory, without a thread.
+//!
+//! # What a send stands for
+//!
+//! The topic decides when records are made durable ([`SyncPolicy`]); the sender decides how long it
+//! waits ([`Acks`]). A cell says what a record survives once the call has returned, and what the
+//! call costs; **bold** is what a producer gets without asking.
+//!
+//! | | [`Acks::None`] | [`Acks::Written`] | [`Acks::Durable`] |
+//! | --- | --- | --- | --- |
+//! | [`Always`](SyncPolicy::Always) | nothing yet; waits for nobody | the process; one write | **a power cut**; one write and one sync, shared by all who wait |
+//! | [`Every`](SyncPolicy::Every) | nothing yet; waits for nobody | **the process**, and a power cut once the interval is over; one write | a power cut; a sync now |
+//! | [`Never`](SyncPolicy::Never) | nothing yet; waits for nobody | **the process**; one write | a power cut; a sync now |
+//!
+//! A durable record makes every earlier one of its partition durable. Readers of an `Always` topic
+//! see a record when it is durable, so that nobody acts on what a power cut can take back; readers
+//! of the other topics see it when it is written.
+//!
+//! # When something goes wrong
+//!
+//! Every error is an [`Error`] with a small [`ErrorKind`] to branch on and a sentence to read; one
+//! from a send also has a [`Fate`]: the record was not appended, or nobody can tell. A failed write
+//! or sync stops that one partition until [`Log::reopen_partition`] has looked at its files again;
+//! a full disk stops nothing for good. After a crash a log opens at once and recovers each
+//! partition on first use; [`Log::recovery`] tells what was found. Damage to what was durable is an
+//! error that names its file, byte and offsets, and is never repaired by forgetting.
+//!
+//! # Where to go
+//!
+//! * [`Log`] makes topics and everything else; [`LogOptions`] and [`TopicConfig`] say how.
+//! * [`Producer`]: `send`, `send_all`, and `submit`, which is for async code and touches no file.
+//! * [`Reader`], made by a [`ReaderBuilder`]: replay from a [`StartAt`], or follow.
+//! * [`Retention`] and [`Log::trim`] let records go; [`Log::stats`] and [`Log::offsets`] show where
+//!   things stand.
+//! * [`partitioner`] says which partition a key goes to: by default the one that Kafka's Java client
+//!   would choose.
+#![cfg_attr(
+    feature = "testing",
+    doc = "* [`testing`] (feature `testing`): a simulated disk that loses power, tears writes and fails on demand."
+)]
+//!
+//! The repository has runnable `examples`, and in `docs` the file format, the architecture, and the
+//! decisions behind them.
 #![forbid(unsafe_code)]
 
 mod catalog;
@@ -33,3 +105,8 @@ pub use record::{Header, Headers, HeadersIter, Record, RecordRef, StoredRecord};
 pub use report::{
     Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
 };
+
+/// The programs in the README, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;
