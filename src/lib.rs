@@ -17,7 +17,7 @@
 //!
 //! let producer = log.producer("orders")?;
 //! let receipt = producer.send(Record::new("created").key("order-42"))?;
-//! assert_eq!(receipt.to_string(), "orders/2@0"); // topic/partition@offset, and it is on disk
+//! assert_eq!(receipt.to_string(), "orders/0@0"); // topic/partition@offset, and it is on disk
 //!
 //! for record in log.reader("orders").start_at(StartAt::Earliest).stop_at_end().open()? {
 //!     let record = record?;

@@ -194,7 +194,7 @@ impl From<SendAllError> for Error {
 /// log.create_topic("orders", TopicConfig::new().partitions(3))?;
 /// let producer = log.producer("orders")?.acks(Acks::Written);
 /// let receipt = producer.send(Record::new("created").key("order-42"))?;
-/// assert_eq!(receipt.to_string(), "orders/2@0");
+/// assert_eq!(receipt.to_string(), "orders/0@0");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
