@@ -139,17 +139,14 @@ impl Manifest {
 
     /// Must have succeeded before this session writes anything anywhere.
     ///
-    /// After a clean close the marker is durably overwritten; after any other end every journal is
-    /// written anew.
+    /// The manifest begins a new file, without the marker of a clean close: whether the last sync of
+    /// the old one succeeded is not known here, and nothing written behind it could be relied on.
+    /// After any other end the other journals begin anew as well.
     pub(crate) fn begin_writes(&self) -> Result<(), Error> {
         if self.writing.load(Ordering::Acquire) {
             return Ok(());
         }
-        if self.was_clean {
-            self.journal.append(&[(CLEAN_KEY.to_vec(), None)], Want::Durable)?;
-        } else {
-            self.journal.settle()?;
-        }
+        self.journal.settle()?;
         for journal in self.dependents.get() {
             journal.settle()?;
         }
@@ -195,9 +192,10 @@ impl Manifest {
     }
 }
 
-/// Has the next row written in the place of the clean-close marker.
-pub(crate) fn retract_close(tail: &mut JournalTail) {
-    tail.retract(CLEAN_KEY);
+/// Prepares a manifest that was read to begin a new file, in which no close is marked.
+pub(crate) fn begin_anew(tail: &mut JournalTail) {
+    tail.leave_out(CLEAN_KEY);
+    tail.distrust();
 }
 
 /// Reads the rows of a manifest.
