@@ -191,12 +191,22 @@ impl Error {
         Self::from_cause(Cause::bare(kind))
     }
 
-    /// A refusal of the system: `what` names the step, such as `sync failed`.
+    /// A refusal of the system: `what` names the step, such as `write failed`.
     pub(crate) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
         let kind = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
             _ => ErrorKind::Io,
         };
+        Self::refused(kind, what, path, source)
+    }
+
+    /// A failure that leaves a file in doubt: never told as a full disk, which would promise that
+    /// nothing was appended.
+    pub(crate) fn in_doubt(what: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::refused(ErrorKind::Io, what, path, source)
+    }
+
+    fn refused(kind: ErrorKind, what: &'static str, path: &Path, source: io::Error) -> Self {
         Self::from_cause(Cause {
             detail: Some(what.to_owned()),
             path: Some(path.to_path_buf()),

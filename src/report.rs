@@ -16,7 +16,8 @@ use crate::offset::{Offset, TopicPartition};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RecoveryReport {
-    /// Whether the last session closed the log; then there was nothing to recover.
+    /// Whether the last session closed the log; then there is nothing to recover but what it had
+    /// not looked at itself.
     pub was_clean: bool,
     /// What was found in the partitions that were looked at.
     pub partitions: Vec<PartitionRecovery>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::catalog::{Topic, read_topics, shard_ids, write_topic};
-use crate::config::{LogOptions, TopicConfig};
+use crate::config::{LogOptions, SyncPolicy, TopicConfig};
 use crate::error::{Error, ErrorKind};
 use crate::name::TopicName;
 use crate::offset::{ShardId, TopicId, TopicPartition};
@@ -117,15 +117,15 @@ impl Inner {
             let text = "the number of partitions is changed by add_partitions";
             return Err(Error::new(ErrorKind::InvalidConfig, text));
         }
-        let policy = config.sync_policy();
-        for shard in &state.shards {
-            shard.sync_written()?;
+        let old = state.config.sync_policy();
+        let altered = set_policies(&state.shards, config.sync_policy())
+            .and_then(|()| write_topic(self.store.catalog(), &topic.name, topic.id, &config));
+        if let Err(error) = altered {
+            // The catalog still says the old one, and so must they all.
+            let _ = set_policies(&state.shards, old);
+            return Err(error);
         }
-        write_topic(self.store.catalog(), &topic.name, topic.id, &config)?;
         for shard in &state.shards {
-            // What was written since must be durable before readers may rely on it.
-            shard.set_policy(policy);
-            shard.sync_written()?;
             let keeping = Keeping::from(&config);
             shard.exclusive(|log, _| (log.set_keeping(keeping), None))?;
         }
@@ -204,4 +204,8 @@ impl Drop for TurnGuard<'_> {
     fn drop(&mut self) {
         self.0.give_back();
     }
+}
+
+fn set_policies(shards: &[Arc<PartitionShard>], policy: SyncPolicy) -> Result<(), Error> {
+    shards.iter().try_for_each(|shard| shard.set_policy(policy))
 }

@@ -192,7 +192,8 @@ struct JournalFile {
 
 impl SyncTarget for JournalFile {
     fn sync(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(|error| Error::io("sync failed", &self.path, error))
+        let synced = self.file.sync_data();
+        synced.map_err(|error| Error::in_doubt("sync failed", &self.path, error))
     }
 }
 
@@ -203,6 +204,13 @@ impl JournalTail {
         ensure_dir(&home.env, &tail.dir, &home.root)?;
         tail.rewrite(Offset::ZERO)?;
         Ok(tail)
+    }
+
+    /// Writes a journal that was found anew, durably, and its directory's name with it.
+    pub(crate) fn renew(mut self, home: &JournalHome) -> Result<Self, Error> {
+        ensure_dir(&home.env, &self.dir, &home.root)?;
+        self.rewrite(self.end)?;
+        Ok(self)
     }
 
     /// Reads the newest generation; none if there is no file of this journal.

@@ -78,6 +78,23 @@ enum Found {
     Scanned { scan: Scan, len: u64, last_append: Option<Timestamp> },
 }
 
+/// What is known of the segment behind another one.
+#[derive(Clone, Copy)]
+struct Successor {
+    base: Offset,
+    has_frames: bool,
+}
+
+impl Successor {
+    fn of(candidate: &Candidate) -> Self {
+        let has_frames = match &candidate.found {
+            Found::Missing(_) => false,
+            Found::Scanned { scan, .. } => scan.good.1 > candidate.key.0,
+        };
+        Self { base: candidate.key.0, has_frames }
+    }
+}
+
 impl Patient<'_> {
     /// Reads what has to be read and judges.
     ///
@@ -104,9 +121,12 @@ impl Patient<'_> {
             let next_base = bases.next();
             let end = match row.state {
                 SegmentRowState::Sealed => Some(row.end),
-                _ => next_base.filter(|base| *base <= mark),
+                // Something durable behind it shows that it was left for good. The row of the next
+                // one alone does not: a roll can fail after its row has reached the disk, and
+                // appends then go on in this segment.
+                _ => next_base.filter(|base| *base < mark),
             };
-            match end.filter(|end| *end <= mark && Some(*key) != self.scan_key()) {
+            match end.filter(|end| *end <= mark) {
                 Some(end) => verdict.trust(self.sealed_view(*key, end, row)?, end),
                 None => candidates.push(self.examine(*key, row, true)?),
             }
@@ -117,11 +137,10 @@ impl Patient<'_> {
                 verdict.known_mark = verdict.known_mark.max(scan.known_mark);
             }
         }
-        let mut bases =
-            candidates.iter().skip(1).map(|candidate| candidate.key.0).collect::<Vec<_>>();
-        bases.reverse();
+        let mut successors = candidates.iter().skip(1).map(Successor::of).collect::<Vec<_>>();
+        successors.reverse();
         for candidate in candidates {
-            verdict.weigh(candidate, bases.pop());
+            verdict.weigh(candidate, successors.pop());
         }
         verdict.weigh_end(self.dir);
         Ok(verdict)
@@ -276,7 +295,7 @@ impl Verdict {
     }
 
     /// Adds one segment to the log, or says why it is not part of it.
-    fn weigh(&mut self, candidate: Candidate, next_base: Option<Offset>) {
+    fn weigh(&mut self, candidate: Candidate, next: Option<Successor>) {
         let base = candidate.key.0;
         if self.segments.is_empty() && base <= self.end && !self.torn {
             // The first segment may begin below the start, which can lie within it.
@@ -295,13 +314,14 @@ impl Verdict {
                 let offsets = self.end..base;
                 self.damaged(Error::missing_segment(candidate.segment.path(), offsets));
             }
-            self.take_in(candidate, next_base);
+            self.take_in(candidate, next);
         }
     }
 
     /// A segment that continues the log: as much of it as is good, or all of it if damage lies
     /// below the mark.
-    fn take_in(&mut self, candidate: Candidate, next_base: Option<Offset>) {
+    fn take_in(&mut self, candidate: Candidate, next: Option<Successor>) {
+        let next_base = next.map(|next| next.base);
         let Candidate { key, segment, sealed_end, found, .. } = candidate;
         let (scan, len, last_append) = match found {
             Found::Missing(error) => {
@@ -314,7 +334,11 @@ impl Verdict {
         };
         let (good_bytes, good_end) = scan.good;
         let is_short = sealed_end.is_some_and(|end| good_end < end);
-        if scan.damage.is_none() && !is_short {
+        // A segment was left for good once the next one holds a frame: what stands behind its last
+        // frame is a footer, and a footer is nothing to rely on.
+        let was_left = next.is_some_and(|next| next.has_frames && next.base == good_end);
+        let is_whole = scan.damage.is_none() || (was_left && !scan.has_frames_behind());
+        if is_whole && !is_short {
             self.keep(segment, good_end, good_bytes, last_append);
         } else if good_end < self.known_mark {
             let (position, until, reason) = match &scan.damage {

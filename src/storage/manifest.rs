@@ -173,9 +173,10 @@ impl Manifest {
 
     /// Writes the clean-close marker, durably, as the last thing of a session.
     ///
-    /// A session that wrote nothing leaves things as they are.
+    /// A session that wrote nothing leaves the marker that it found.
     pub(crate) fn close(&self, except: Vec<ShardId>) -> Result<(), Error> {
-        if self.writing.load(Ordering::Acquire) {
+        if self.writing.load(Ordering::Acquire) || !self.was_clean {
+            self.begin_writes()?;
             let mut journals = Vec::new();
             for journal in self.dependents.get() {
                 journals.push((journal.kind(), journal.fingerprint()?));

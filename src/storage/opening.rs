@@ -56,13 +56,26 @@ fn ensure_root(env: &Env, root: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(Error::io("open failed", root, error)),
     }
-    let parent = match root.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Ok(()),
-    };
+    let Some(parent) = parent_of(root) else { return Ok(()) };
     ensure_root(env, parent)?;
     ensure_dir(env, root, parent)
+}
+
+/// Makes the entry of a directory durable that was found where a log is about to be made.
+///
+/// A session that ended early may have made it, or somebody who did not care for power cuts.
+fn sync_entry(env: &Env, root: &Path) -> Result<(), Error> {
+    let Some(parent) = parent_of(root) else { return Ok(()) };
+    match env.fs.sync_dir(parent) {
+        // What lies above is then kept by somebody else, and so is its durability.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(|error| Error::io("sync failed", parent, error)),
+    }
+}
+
+fn parent_of(dir: &Path) -> Option<&Path> {
+    let parent = dir.parent()?;
+    Some(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
 }
 
 /// Refuses a directory in which something stands and no log does.
@@ -79,7 +92,8 @@ fn check_ours(env: &Env, root: &Path, opening: &mut Opening) -> Result<(), Error
     let is_ours = |name: &str| ours.contains(&name);
     let strangers = entries.iter().filter(|entry| !is_ours(&entry.name));
     opening.unknown = strangers.map(|entry| root.join(&entry.name)).collect();
-    let is_log = entries.iter().any(|entry| entry.name == JournalKind::Manifest.dir_name());
+    let journals = names(env, &root.join(JournalKind::Manifest.dir_name()))?;
+    let is_log = journals.iter().any(|name| parse_journal_name(name).is_some());
     if !is_log && !opening.unknown.is_empty() {
         let text = "the directory holds other files and no log";
         return Err(Error::at_path(ErrorKind::NotALog, root, text));
@@ -153,13 +167,12 @@ fn create_journals(
         let dir = root.join(JournalKind::Manifest.dir_name());
         return Err(Error::at_path(ErrorKind::Corrupt, &dir, "the manifest is missing"));
     }
+    sync_entry(env, root)?;
     // The manifest comes last: where it stands, everything else does.
     ensure_dir(env, &root.join(TOPICS_DIR), root)?;
     let catalog = match JournalTail::read(JournalKind::Catalog, home)? {
-        Some(mut found) => {
-            found.journal.distrust();
-            found.journal
-        }
+        // Whoever made it may have ended before it was durable.
+        Some(found) => found.journal.renew(home)?,
         None => JournalTail::create(JournalKind::Catalog, home)?,
     };
     let manifest = JournalTail::create(JournalKind::Manifest, home)?;

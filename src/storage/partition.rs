@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -126,7 +126,8 @@ impl SyncTarget for ActiveFile {
         if let Some((manifest, row)) = &self.row {
             manifest.until_durable(*row)?;
         }
-        self.file.sync_data().map_err(|error| Error::io("sync failed", &self.path, error))
+        let synced = self.file.sync_data();
+        synced.map_err(|error| Error::in_doubt("sync failed", &self.path, error))
     }
 }
 
@@ -395,6 +396,10 @@ impl PartitionLog {
     ) -> Result<Vec<(FrameHeader, Bytes)>, WriteFailure> {
         let append_time = self.append_time();
         let unharmed = |error| WriteFailure { error, in_doubt: false };
+        let in_doubt = |what, path: &Path, error| {
+            let error = Error::in_doubt(what, path, error);
+            WriteFailure { error, in_doubt: true }
+        };
         let Some(active) = &mut self.active else {
             return Err(unharmed(Error::bare(ErrorKind::Io)));
         };
@@ -410,13 +415,16 @@ impl PartitionLog {
         let frames = headers.iter().copied().zip(round.iter().map(Batch::bytes));
         let written = active.writer.write(&frames.collect::<Vec<_>>());
         if let Err(error) = written {
-            let is_full =
+            let path = active.writer.segment().path();
+            self.was_full =
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
             // A full disk is no reason to stop, if what was written can be taken back for good.
-            let in_doubt = !is_full || active.writer.cut().is_err();
-            self.was_full = is_full;
-            let error = Error::io("write failed", active.writer.segment().path(), error);
-            return Err(WriteFailure { error, in_doubt });
+            let taken_back = if self.was_full { Some(active.writer.cut()) } else { None };
+            return Err(match taken_back {
+                Some(Ok(())) => unharmed(Error::io("write failed", path, error)),
+                Some(Err(error)) => in_doubt("cutting a write back failed", path, error),
+                None => in_doubt("write failed", path, error),
+            });
         }
         active.first_append.get_or_insert(append_time);
         self.last_append = append_time;

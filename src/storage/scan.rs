@@ -41,6 +41,12 @@ impl Scan {
     pub(crate) fn is_corrupt(&self) -> bool {
         self.good.1 < self.known_mark
     }
+
+    /// Whether a frame of this file stands in or behind the damage.
+    pub(crate) fn has_frames_behind(&self) -> bool {
+        self.damage.as_ref().is_some_and(|damage| damage.until.is_some())
+            || self.end_behind.is_some()
+    }
 }
 
 /// Goes over the whole walk; `each` gets every good batch before the first damage.

@@ -262,14 +262,22 @@ impl<T: Tail> Shard<T> {
         self.state.lock().commit.watchers.retain(|other| !Arc::ptr_eq(other, watcher));
     }
 
-    /// Takes another sync policy; the caller has synced first where the new one is stricter.
-    pub(crate) fn set_policy(&self, policy: SyncPolicy) {
+    /// Takes another sync policy.
+    ///
+    /// Everything written is made durable first, with no append under way: what readers have seen
+    /// under a weaker policy is never hidden again by a stricter one.
+    pub(crate) fn set_policy(&self, policy: SyncPolicy) -> Result<(), Error> {
+        self.ensure_open()?;
+        let tail = self.take_tail();
+        let synced = self.sync_written();
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
-        state.commit.policy = policy;
-        wakes.watchers.append(&mut state.commit.watchers);
-        drop(state);
-        self.fire(wakes);
+        if synced.is_ok() {
+            state.commit.policy = policy;
+            wakes.watchers.append(&mut state.commit.watchers);
+        }
+        self.put_back(state, tail, wakes);
+        synced.map(|_| ())
     }
 
     fn open_tail(&self, mut tail: T) -> Result<(), Error> {

@@ -7,9 +7,13 @@
     reason = "a test may stop where the world is not as it must be"
 )]
 
+mod crash;
+mod damage;
 mod env;
-#[cfg(unix)]
+mod faults;
+mod format;
 mod processes;
+mod quakes;
 mod sim;
 mod smoke;
 mod tidy;

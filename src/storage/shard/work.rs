@@ -58,13 +58,13 @@ impl<T: Tail> Shard<T> {
         let delay = state.commit.arm_interval(|| self.clock.monotonic());
         drop(state);
         self.fire(wakes);
-        if let Some(me) = self.me.upgrade().filter(|_| asks || delay.is_some()) {
-            if let Some(delay) = delay {
-                self.background.request_after(delay, Arc::clone(&me) as Arc<dyn Serve>);
-            }
-            if asks {
-                self.background.request(me);
-            }
+        if let Some(delay) = delay
+            && let Some(me) = self.me.upgrade()
+        {
+            self.background.request_after(delay, me);
+        }
+        if asks && let Some(me) = self.me.upgrade() {
+            self.background.request(me);
         }
     }
 
@@ -72,13 +72,12 @@ impl<T: Tail> Shard<T> {
         let void = wakes.void.take();
         let failure = wakes.failure.take();
         wakes.fire();
-        if let Some(error) = failure {
-            let void = void.map(|(range, _)| range);
-            self.background.report(BackgroundFailure { id: self.id, error, void });
-        } else if let Some((range, error)) = void {
-            let void = Some(range);
-            self.background.report(BackgroundFailure { id: self.id, error, void });
-        }
+        let (void, error) = match (void, failure) {
+            (void, Some(error)) => (void.map(|(range, _)| range), error),
+            (Some((range, error)), None) => (Some(range), error),
+            (None, None) => return,
+        };
+        self.background.report(BackgroundFailure { id: self.id, error, void });
     }
 
     /// Waits for room, then for the outcome.

@@ -1,0 +1,64 @@
+//! The floors: what the machine does for the same bytes with nothing of the log around them.
+#![allow(dead_code, reason = "each benchmark uses some of it")]
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// A frame of the floor: about what one batch of the log holds.
+pub(crate) const BLOCK: usize = 64 * 1024;
+/// What the log puts in front of a record.
+pub(crate) const RECORD_HEAD: usize = 12;
+
+/// A new file that grows.
+pub(crate) fn fresh(dir: &Path, name: &str) -> File {
+    let path = dir.join(name);
+    let _ = std::fs::remove_file(&path);
+    OpenOptions::new().read(true).write(true).create_new(true).open(path).expect("a fresh file")
+}
+
+/// Copies `count` records of `value` into blocks, checksums each block, and writes it.
+pub(crate) fn batched(file: &File, value: &[u8], count: usize) {
+    let mut block = Vec::with_capacity(BLOCK + value.len() + RECORD_HEAD);
+    let mut position = 0;
+    for number in 0..count {
+        let length = value.len() as u32;
+        block.extend_from_slice(&length.to_le_bytes());
+        block.extend_from_slice(&(number as u64).to_le_bytes());
+        block.extend_from_slice(value);
+        if block.len() >= BLOCK || number + 1 == count {
+            std::hint::black_box(crc32fast::hash(&block));
+            file.write_all_at(&block, position).expect("write");
+            position += block.len() as u64;
+            block.clear();
+        }
+    }
+}
+
+/// Writes `count` records one by one.
+pub(crate) fn one_by_one(file: &File, value: &[u8], count: usize) {
+    for number in 0..count {
+        file.write_all_at(value, (number * value.len()) as u64).expect("write");
+    }
+}
+
+/// Reads blocks of 1 MiB into an aligned buffer, checksums every frame, and walks its records.
+pub(crate) fn replay(file: &File, len: usize, record: usize) -> u64 {
+    const CHUNK: usize = 1024 * 1024;
+    let mut memory = vec![0; CHUNK + 64];
+    let start = memory.as_ptr().align_offset(64);
+    let buffer = &mut memory[start..start + CHUNK];
+    let (mut position, mut records) = (0, 0);
+    while position < len {
+        let read = file.read_at(buffer, position as u64).expect("read");
+        for frame in buffer[..read].chunks(BLOCK) {
+            std::hint::black_box(crc32fast::hash(frame));
+            for head in frame.chunks(record) {
+                std::hint::black_box(head.first());
+                records += 1;
+            }
+        }
+        position += read;
+    }
+    records
+}

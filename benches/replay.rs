@@ -1,0 +1,68 @@
+//! Replay from the files and from memory, each beside its raw floor.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a benchmark measures the world itself, and stops where it is not as it must be"
+)]
+
+use brooklet::{Log, Offset, Record, StartAt, SyncPolicy, TopicConfig};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+mod raw;
+
+const COUNT: usize = 500_000;
+const SIZE: usize = 100;
+
+fn count(log: &Log, start: StartAt) -> usize {
+    let mut reader = log.reader("t").start_at(start).stop_at_end().open().unwrap();
+    let mut count = 0;
+    while let Some(batch) = reader.next_batch() {
+        for record in &batch.unwrap() {
+            std::hint::black_box(record.value());
+            count += 1;
+        }
+    }
+    count
+}
+
+fn replay(c: &mut Criterion) {
+    let value = [7; SIZE];
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path().join("log")).unwrap();
+    log.create_topic("t", TopicConfig::new().sync(SyncPolicy::Never)).unwrap();
+    let producer = log.producer("t").unwrap();
+    let per_batch = raw::BLOCK / (SIZE + raw::RECORD_HEAD);
+    for _ in 0..COUNT / per_batch {
+        producer.send_all((0..per_batch).map(|_| Record::new(&value))).unwrap();
+    }
+    let file = raw::fresh(dir.path(), "floor");
+    raw::batched(&file, &value, COUNT);
+    let len = usize::try_from(file.metadata().unwrap().len()).unwrap();
+    let all = count(&log, StartAt::Earliest);
+
+    let mut group = c.benchmark_group("replay/files");
+    group.throughput(Throughput::Elements(all as u64));
+    group.bench_function("reader", |b| b.iter(|| count(&log, StartAt::Earliest)));
+    group.bench_function("floor: aligned pread, checksum, walk", |b| {
+        b.iter(|| raw::replay(&file, len, SIZE + raw::RECORD_HEAD));
+    });
+    group.finish();
+
+    let newest = StartAt::Offset(Offset::new(all as u64 - 5_000));
+    let mut group = c.benchmark_group("replay/tail");
+    group.throughput(Throughput::Elements(5_000));
+    group.bench_function("reader", |b| b.iter(|| count(&log, newest)));
+    group.finish();
+    log.close().unwrap();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20);
+    targets = replay
+}
+criterion_main!(benches);

@@ -1,0 +1,126 @@
+//! Crashes at every operation of a log's life, and at every operation of the recovery behind it.
+//!
+//! One scripted life touches everything that writes. It is run as often as it has operations, each
+//! time with the power going off at another one, and what the disk then holds is taken through
+//! every crash policy. The log must open, hold all that its acknowledgements cover and nothing that
+//! was never sent, and go on. Random lives do the same where nobody thought of looking.
+//!
+//! By default the second crash, during recovery, tries two policies, and random lives a few hundred
+//! seeds. With `BROOKLET_LONG=1` in the environment, it is every policy, and many more seeds.
+
+mod life;
+mod oracle;
+mod random;
+mod script;
+
+use brooklet::Acks;
+use brooklet::testing::{CrashPolicy, SimDisk};
+
+use self::life::{Life, Step};
+use self::oracle::Verdict;
+use self::script::whole_life;
+
+/// What a program does after a crash: it opens, reads everything, and goes on.
+const RETURN: &[Step] = &[Step::Open, Step::Read, Step::SendEverywhere(Acks::Durable), Step::Read];
+
+/// The same log once more, now that what it held before was served.
+const RETURN_AGAIN: &[Step] = &[
+    Step::Open,
+    Step::Read,
+    Step::SendEverywhere(Acks::Written),
+    Step::Close,
+    Step::Open,
+    Step::Read,
+    Step::Close,
+];
+
+/// Every policy, those that roll dice with two seeds.
+fn crashes() -> Vec<(CrashPolicy, u64)> {
+    let rolls = |policy: &CrashPolicy| {
+        matches!(
+            policy,
+            CrashPolicy::PrefixPerFile
+                | CrashPolicy::SubsetPerFile { .. }
+                | CrashPolicy::GarbageTail
+                | CrashPolicy::TornOp
+        )
+    };
+    let seeds = |policy: &CrashPolicy| if rolls(policy) { 1..=2 } else { 1..=1 };
+    CrashPolicy::ALL.iter().flat_map(|policy| seeds(policy).map(|seed| (*policy, seed))).collect()
+}
+
+fn is_long() -> bool {
+    std::env::var_os("BROOKLET_LONG").is_some_and(|value| value != "0")
+}
+
+/// How many operations the script takes when nothing goes wrong.
+fn operations(script: &[Step]) -> u64 {
+    let mut life = Life::new(SimDisk::new(SEED));
+    life.run(script).unwrap();
+    assert_eq!(life.done, script.len());
+    life.disk.ops()
+}
+
+/// The script, ended by a loss of power at an operation.
+fn interrupted(script: &[Step], at: u64) -> Life {
+    let mut life = Life::new(SimDisk::new(SEED));
+    life.disk.power_off_at(at);
+    life.run(script).unwrap();
+    assert!(life.disk.is_off(), "the crash at operation {at} did not happen");
+    life
+}
+
+/// Goes on after a crash, and loses power once more when all is said.
+fn goes_on(life: &mut Life) -> Verdict {
+    life.run(RETURN).map_err(|text| format!("back again: {text}"))?;
+    let mut later = life.crash(CrashPolicy::LoseAll, 0);
+    later.run(RETURN_AGAIN).map_err(|text| format!("and after losing all: {text}"))
+}
+
+/// What went wrong, with the place where it did.
+#[derive(Default)]
+struct Findings {
+    tried: usize,
+    bad: Vec<String>,
+}
+
+impl Findings {
+    fn note(&mut self, verdict: Verdict, place: impl FnOnce() -> String) {
+        self.tried += 1;
+        if let Err(text) = verdict {
+            self.bad.push(format!("{}: {text}", place()));
+        }
+    }
+
+    fn check(&self, at_least: usize) {
+        let shown = self.bad.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+        assert!(self.bad.is_empty(), "{} of {} went wrong:\n{shown}", self.bad.len(), self.tried);
+        assert!(self.tried >= at_least, "only {} crashes were tried", self.tried);
+    }
+}
+
+fn describe(life: &Life, script: &[Step]) -> String {
+    let log = life.disk.log();
+    let last = log.iter().find(|op| op.kind.is_change() || op.number > 0);
+    let _ = last;
+    format!("in {:?}", script.get(life.done))
+}
+
+const SEED: u64 = 1;
+
+/// Acknowledged records could be lost with the power, or the log would not open again.
+#[test]
+fn a_crash_at_every_operation_loses_nothing_that_was_acknowledged() {
+    let script = whole_life();
+    let mut findings = Findings::default();
+    for at in 0..operations(&script) {
+        let life = interrupted(&script, at);
+        for (policy, seed) in crashes() {
+            let mut after = life.crash(policy, seed);
+            findings.note(goes_on(&mut after), || {
+                format!("{policy:?} {seed}, operation {at} {}", describe(&life, &script))
+            });
+        }
+    }
+    findings.check(5_000);
+}

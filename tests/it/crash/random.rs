@@ -1,0 +1,1 @@
+//! Lives that nobody has thought of.

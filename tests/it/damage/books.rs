@@ -1,0 +1,116 @@
+//! Every bit of the log's own books, manifest and catalog, turned over one at a time.
+
+use std::path::Path;
+
+use brooklet::testing::SimDisk;
+use brooklet::{Error, ErrorKind, Log};
+
+use super::history::{
+    History, OTHER, Stop, TOPIC, appends, journal_path, open_log, read_all, shown,
+};
+use crate::format::parser::parse;
+
+/// What an open log tells of itself: its topics and all their records.
+fn told(log: &Log) -> Result<String, Error> {
+    let topics = log.topics()?;
+    let names: Vec<_> = topics.iter().map(|topic| (&topic.name, &topic.config)).collect();
+    Ok(format!("{names:?} {:?} {:?}", read_all(log, TOPIC)?, read_all(log, OTHER)?))
+}
+
+/// Opens a log with a damaged journal: all of it is there, or the open fails and names the file.
+fn identical_or_refused(disk: &SimDisk, journal: &Path, whole: &str, case: &str) -> bool {
+    let before = disk.snapshot();
+    match open_log(disk) {
+        Ok(log) => {
+            let found = told(&log).unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert!(found == whole, "{case}: {found}");
+            appends(&log, OTHER, 1);
+            true
+        }
+        Err(error) => {
+            let typed = [ErrorKind::Corrupt, ErrorKind::NotALog, ErrorKind::UnsupportedVersion];
+            assert!(typed.contains(&error.kind()), "{case}: {error}");
+            assert_eq!(error.path(), Some(journal), "{case}: {error}");
+            assert!(disk.snapshot() == before, "{case} changed the disk");
+            false
+        }
+    }
+}
+
+/// Flips every bit of a journal; returns how many flips were harmless and how many refused.
+fn flip_all(stop: Stop, journal: &str) -> (usize, usize) {
+    let history = History::new(stop);
+    let path = journal_path(&history.disk, journal);
+    let whole = told(&open_log(&history.disk.fork()).unwrap()).unwrap();
+    let (mut harmless, mut refused) = (0, 0);
+    for bit in 0..8 * history.disk.read_file(&path).unwrap().len() as u64 {
+        let disk = history.disk.fork();
+        disk.flip_bit(&path, bit).unwrap();
+        let case = format!("{stop:?}: bit {} of byte {} of the {journal}", bit % 8, bit / 8);
+        match identical_or_refused(&disk, &path, &whole, &case) {
+            true => harmless += 1,
+            false => refused += 1,
+        }
+    }
+    (harmless, refused)
+}
+
+/// A damaged manifest would hide segments, or be believed about them.
+#[test]
+fn every_bit_flip_of_a_manifest_is_harmless_or_refused() {
+    for stop in [Stop::Clean, Stop::Synced, Stop::Marked] {
+        let (harmless, refused) = flip_all(stop, "manifest");
+        assert!(harmless > 0 && refused > 0, "{stop:?}: {harmless} {refused}");
+    }
+}
+
+/// A damaged catalog would make topics vanish, and their files with them.
+#[test]
+fn every_bit_flip_of_a_catalog_is_refused() {
+    for stop in [Stop::Clean, Stop::Synced] {
+        let (harmless, refused) = flip_all(stop, "catalog");
+        assert!(harmless == 0 && refused > 0, "{stop:?}: {harmless} {refused}");
+    }
+}
+
+/// A journal that lost its end would pass for one that never had it.
+#[test]
+fn every_cut_of_a_journal_after_a_clean_close_is_harmless_or_refused() {
+    let history = History::new(Stop::Clean);
+    let whole = told(&open_log(&history.disk.fork()).unwrap()).unwrap();
+    for journal in ["manifest", "catalog"] {
+        let path = journal_path(&history.disk, journal);
+        let bytes = history.disk.read_file(&path).unwrap();
+        let marker = parse(&bytes).unwrap().frames.last().unwrap().bytes.clone();
+        for cut in 0..bytes.len() {
+            for filler in [None, Some(0), Some(0xFF)] {
+                let disk = history.disk.fork();
+                let mut damaged = bytes[..cut].to_vec();
+                damaged.resize(filler.map_or(cut, |_| bytes.len()), filler.unwrap_or_default());
+                disk.write_file(&path, &damaged).unwrap();
+                let case = format!("{} cut at {cut}, then {filler:?}", shown(&path));
+                let harmless = identical_or_refused(&disk, &path, &whole, &case);
+                // Without its last row a manifest is that of a log that was not closed.
+                let expected = journal == "manifest" && cut >= marker.start;
+                assert!(harmless == expected || cut < marker.start, "{case}");
+            }
+        }
+    }
+}
+
+/// A book that is gone would be taken for one that was never written.
+#[test]
+fn a_journal_that_is_gone_is_refused() {
+    for stop in Stop::ALL {
+        for journal in ["manifest", "catalog"] {
+            let disk = History::new(stop).disk;
+            let path = journal_path(&disk, journal);
+            disk.remove(&path).unwrap();
+            let before = disk.snapshot();
+            let error = open_log(&disk).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{stop:?}: {error}");
+            assert_eq!(error.path(), path.parent(), "{stop:?}: {error}");
+            assert!(disk.snapshot() == before, "{stop:?}: {journal}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Footers that lie under a good checksum: an index is a hint, and never believed over the data.
+
+use brooklet::{StartAt, Timestamp};
+
+use super::history::{History, SegmentFile, Stop, TOPIC, open_log, read_all, shown};
+use crate::format::parser::Footer;
+
+/// A footer in place of a segment's own, its checksum computed anew.
+fn with_footer(segment: &SegmentFile, entries: &[(u32, u32, i64)], footer: &Footer) -> Vec<u8> {
+    let mut bytes = segment.bytes[..footer.frames_end as usize].to_vec();
+    let mut checked = Vec::new();
+    for (relative, position, time) in entries {
+        checked.extend(relative.to_le_bytes());
+        checked.extend(position.to_le_bytes());
+        checked.extend(time.to_le_bytes());
+    }
+    bytes.extend(&checked);
+    let mut fixed = u32::try_from(entries.len()).unwrap().to_le_bytes().to_vec();
+    for word in [footer.frames_end, footer.end, footer.last_append as u64, footer.durable_end] {
+        fixed.extend(word.to_le_bytes());
+    }
+    fixed.resize(52, 0);
+    checked.extend(&fixed);
+    bytes.extend(b"brookidx");
+    bytes.extend(segment.parsed.head.place.checksum(&checked).to_le_bytes());
+    bytes.extend(&fixed);
+    bytes
+}
+
+/// Every lie about one entry's place: where it points, and which offset it says is there.
+fn lies(
+    segment: &SegmentFile,
+    (relative, position, time): (u32, u32, i64),
+) -> Vec<Vec<(u32, u32, i64)>> {
+    let end = segment.bytes.len() as u32;
+    let mut positions: Vec<u32> = (0..end + 64).step_by(4).collect();
+    positions.extend([1, 65, u32::MAX, u32::MAX - 63]);
+    let mut lies: Vec<Vec<_>> =
+        positions.iter().map(|wrong| vec![(relative, *wrong, time)]).collect();
+    for wrong in [1, 2, 3, 5, 1000, u32::MAX] {
+        lies.push(vec![(wrong, position, time)]);
+    }
+    lies.push(Vec::new());
+    // Out of order, and too many.
+    lies.push(vec![(9, end, time), (0, position, time)]);
+    lies.push(vec![(0, position, time); 300]);
+    lies
+}
+
+/// A wrong index would skip records, or serve others for them.
+#[test]
+fn a_footer_that_lies_about_places_changes_nothing() {
+    for stop in Stop::ALL {
+        let history = History::new(stop);
+        let mut lied = 0;
+        for segment in &history.segments {
+            let Some(footer) = &segment.parsed.footer else { continue };
+            assert_eq!(with_footer(segment, &footer.entries, footer), segment.bytes);
+            for entries in lies(segment, footer.entries[0]) {
+                let disk = history.disk.fork();
+                disk.write_file(&segment.path, &with_footer(segment, &entries, footer)).unwrap();
+                let log = open_log(&disk).unwrap();
+                let case = || format!("{stop:?}: {} with {entries:?}", shown(&segment.path));
+                assert_eq!(read_all(&log, TOPIC).unwrap(), history.records, "{}", case());
+                for offset in segment.offsets() {
+                    let start = StartAt::Offset(offset.into());
+                    let reader = log.reader(TOPIC).start_at(start).stop_at_end();
+                    let first = reader.open().unwrap().next().unwrap().unwrap();
+                    assert_eq!(first.offset().value(), offset, "{}", case());
+                }
+                let start = StartAt::Timestamp(Timestamp::from_millis(0));
+                let mut reader = log.reader(TOPIC).start_at(start).stop_at_end().open().unwrap();
+                assert_eq!(reader.next().unwrap().unwrap().offset().value(), 0, "{}", case());
+                lied += 1;
+            }
+        }
+        assert!(lied > 0, "{stop:?}: no footer to lie in");
+    }
+}
+
+/// A footer of another segment, as a misdirected write leaves it, would be believed here.
+#[test]
+fn a_footer_of_another_place_is_no_footer() {
+    for stop in Stop::ALL {
+        let history = History::new(stop);
+        let [one, other, _] = &history.segments[..] else { panic!("three segments") };
+        let foreign = other.parsed.footer.as_ref().unwrap();
+        let own = one.parsed.footer.as_ref().unwrap();
+        let disk = history.disk.fork();
+        let mut bytes = one.bytes[..own.bytes.start].to_vec();
+        bytes.extend(&other.bytes[foreign.bytes.clone()]);
+        disk.write_file(&one.path, &bytes).unwrap();
+        assert_eq!(read_all(&open_log(&disk).unwrap(), TOPIC).unwrap(), history.records);
+    }
+}
