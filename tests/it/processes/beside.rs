@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::SystemTime;
 
@@ -10,6 +9,7 @@ use brooklet::testing::disk_env;
 use brooklet::{
     Error, ErrorKind, Log, LogOptions, Offsets, Reader, Record, StartAt, StoredRecord, TopicConfig,
 };
+use parking_lot::Mutex;
 
 use super::child::{Process, TOPIC, place, value_at};
 
@@ -169,21 +169,21 @@ fn a_reader_beside_a_writer_that_appends_rolls_trims_and_dies() {
         let listener = scope.spawn(move || {
             while asked.try_recv() == Err(TryRecvError::Empty) {
                 let line = child.line().expect("it ends only when it is killed");
-                heard.lock().unwrap().note(&line);
+                heard.lock().note(&line);
             }
             for line in child.kill() {
-                heard.lock().unwrap().note(&line);
+                heard.lock().note(&line);
             }
         });
-        while heard.lock().unwrap().trimmed < 800 || looks < 40 {
-            look_once(&path, || heard.lock().unwrap().clone());
+        while heard.lock().trimmed < 800 || looks < 40 {
+            look_once(&path, || heard.lock().clone());
             looks += 1;
         }
         ask.send(()).unwrap();
         listener.join().unwrap();
         rest += 1;
     });
-    let heard = heard.into_inner().unwrap();
+    let heard = heard.into_inner();
     assert!(rest == 1 && heard.trimmed >= 800 && heard.acked > 800, "{heard:?}");
     let before = snapshot(&path);
     look_once(&path, || heard.clone());
@@ -256,9 +256,9 @@ fn reading_changes_nothing_and_takes_no_lock() {
 
 /// Half a frame behind the last one, as a write leaves it that is under way.
 fn tear_tail(path: &Path) {
-    let last =
+    let mut last =
         snapshot(path).into_iter().filter(|(path, _)| path.to_string_lossy().ends_with("seg"));
-    let (last, (_, bytes)) = last.last().unwrap();
+    let (last, (_, bytes)) = last.next_back().unwrap();
     let frames = bytes.get(64..).unwrap();
     let file = disk_env().fs.open(&last, brooklet::testing::Access::ReadWrite).unwrap();
     file.write_at(&frames[..frames.len().min(100)], bytes.len() as u64).unwrap();
@@ -334,7 +334,7 @@ fn journals_are_read_while_they_are_written() {
     let (_dir, path) = made(TopicConfig::new());
     let mut child = Process::start("restless", &path);
     let mut turns = 0;
-    for _ in 0..300 {
+    for _ in 0..150 {
         let log = look(&path);
         assert!(log.topics().unwrap().iter().any(|topic| topic.name.as_str() == TOPIC));
         assert!(read_from(&log, 0) + 1 >= turns, "after {turns} turns");
@@ -343,6 +343,6 @@ fn journals_are_read_while_they_are_written() {
             turns += 1;
         }
     }
-    assert!(turns > 100, "{turns}");
+    assert!(turns > 60, "{turns}");
     child.kill();
 }

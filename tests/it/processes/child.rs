@@ -264,7 +264,7 @@ fn rain(log: &Log, (name, acks): (&str, Acks), round: &str, before_turn: impl Fn
         let size = if turn % 7 == 6 { 4 } else { 1 };
         let values = (count..count + size).map(|number| storm_value(round, name, number));
         let values = values.collect::<Vec<_>>();
-        let receipts = producer.send_all(values.iter().map(|value| Record::new(value))).unwrap();
+        let receipts = producer.send_all(values.iter().map(Record::new)).unwrap();
         let offsets = receipts.iter().flat_map(|receipt| {
             let offsets = receipt.offsets();
             offsets.start.value()..offsets.end.value()
