@@ -101,7 +101,7 @@ impl ReaderBuilder {
             let cursor = Cursor::open(topic.partition(partition), shard, self.start);
             let cursor = cursor.map_err(told)?;
             let until = self.stop_at_end.then(|| cursor.visible_end());
-            lanes.push_back(Lane { cursor, until });
+            lanes.push_back(Lane { cursor, until, failed: false });
         }
         Ok(Reader {
             topic,
@@ -109,7 +109,6 @@ impl ReaderBuilder {
             lanes,
             fetch_bytes: self.fetch_bytes,
             ready: VecDeque::new(),
-            ended: false,
         })
     }
 }
@@ -122,7 +121,9 @@ impl ReaderBuilder {
 /// asked for.
 ///
 /// An error is given once, and reading can go on behind it: `Corrupt` and `MissingSegment` name the
-/// offsets that cannot be read, and the next record is the first one behind them.
+/// offsets that cannot be read, and the next record is the first one behind them. A partition that
+/// reports `OffsetOutOfRange` is not read any further until [`seek`](Self::seek) says where; the
+/// others are.
 #[derive(Debug)]
 pub struct Reader {
     topic: Arc<Topic>,
@@ -130,7 +131,6 @@ pub struct Reader {
     lanes: VecDeque<Lane>,
     fetch_bytes: usize,
     ready: VecDeque<StoredRecord>,
-    ended: bool,
 }
 
 #[derive(Debug)]
@@ -138,11 +138,13 @@ struct Lane {
     cursor: Cursor,
     /// Where to stop, if at all.
     until: Option<Offset>,
+    /// It has met an error that it cannot go on behind, until it is sent elsewhere.
+    failed: bool,
 }
 
 impl Lane {
     fn is_done(&self) -> bool {
-        self.until.is_some_and(|until| self.cursor.position() >= until)
+        self.failed || self.until.is_some_and(|until| self.cursor.position() >= until)
     }
 }
 
@@ -182,8 +184,8 @@ impl Reader {
             Error::new(ErrorKind::UnknownPartition, text)
         })?;
         lane.cursor.seek(offset);
+        lane.failed = false;
         self.ready.retain(|record| record.partition() != partition);
-        self.ended = false;
         Ok(())
     }
 
@@ -193,7 +195,7 @@ impl Reader {
             if let Some(found) = self.fetch_any() {
                 return Some(found);
             }
-            if self.ended || self.lanes.iter().all(Lane::is_done) {
+            if self.lanes.iter().all(Lane::is_done) {
                 return None;
             }
             if !self.wait(deadline) {
@@ -212,7 +214,11 @@ impl Reader {
                 lane.cursor.fetch(lane.until, self.fetch_bytes)
             };
             if let Err(error) = &fetched {
-                self.ended |= !lane.pass_over(error);
+                lane.failed = !lane.pass_over(error);
+                if matches!(error.kind(), ErrorKind::Closed | ErrorKind::UnknownTopic) {
+                    // The other partitions could only say the same.
+                    self.lanes.iter_mut().for_each(|lane| lane.failed = true);
+                }
             }
             let place = lane.cursor.partition().clone();
             self.lanes.push_back(lane);

@@ -49,13 +49,6 @@ impl Index {
         self.entries.push(Entry { relative_offset, position, max_timestamp });
     }
 
-    /// A position at or before the frame that holds `offset`; none if the index has no entry that
-    /// early.
-    pub(crate) fn position_of(&self, base: Offset, offset: Offset) -> Option<u32> {
-        let (position, _) = self.frame_before(base, offset)?;
-        u32::try_from(position).ok()
-    }
-
     /// The last indexed frame that starts at or before `offset`: its position and its own offset.
     pub(crate) fn frame_before(&self, base: Offset, offset: Offset) -> Option<(u64, Offset)> {
         let relative = offset.value().saturating_sub(base.value());
@@ -66,13 +59,23 @@ impl Index {
         Some((u64::from(entry.position), own))
     }
 
-    /// A position at or before the first frame that holds a record of `time` or later.
+    /// An indexed frame at or before the first one that holds a record of `time` or later: its
+    /// position and its own offset.
     ///
-    /// `None` says that no indexed stretch holds one; the last position is then where looking goes
-    /// on.
-    pub(crate) fn position_of_time(&self, time: Timestamp) -> Option<u32> {
+    /// `None` says that no indexed stretch holds one.
+    pub(crate) fn frame_of_time(&self, base: Offset, time: Timestamp) -> Option<(u64, Offset)> {
         let found = self.entries.partition_point(|entry| entry.max_timestamp < time);
-        Some(self.entries.get(found)?.position)
+        let entry = self.entries.get(found)?;
+        let own = base.checked_add(u64::from(entry.relative_offset))?;
+        Some((u64::from(entry.position), own))
+    }
+
+    /// Whether the first stretch begins with the segment, as it must for an index that misses
+    /// nothing.
+    pub(crate) fn begins_at(&self, position: u64) -> bool {
+        self.entries.first().is_some_and(|first| {
+            first.relative_offset == 0 && u64::from(first.position) == position
+        })
     }
 
     /// How many stretches are indexed.

@@ -39,7 +39,11 @@ pub(super) struct Turn {
 
 impl Inner {
     pub(super) fn load_topics(&self) -> Result<(), Error> {
-        for (name, id, config) in read_topics(&self.opening.catalog)? {
+        let topics = read_topics(&self.opening.catalog)?;
+        let partitions =
+            topics.iter().flat_map(|(_, id, config)| shard_ids(*id, 0, config.partitions));
+        self.store.check_agreement(&self.opening, &partitions.collect())?;
+        for (name, id, config) in topics {
             self.store.know_topic_id(id);
             let shards = self.add_shards(id, 0, &config);
             self.add_topic(name, id, config, shards);

@@ -53,7 +53,7 @@ pub(crate) struct Patient<'a> {
 pub(crate) struct Verdict {
     /// The segments that hold the log, oldest first, none of them to be appended to.
     pub(crate) segments: Vec<SegmentView>,
-    /// Listed segments that hold nothing of the log any more.
+    /// Segments that hold nothing of the log any more.
     pub(crate) dropped: Vec<(SegmentKey, SegmentRowState)>,
     pub(crate) known_mark: Offset,
     pub(crate) end: Offset,
@@ -67,7 +67,6 @@ pub(crate) struct Verdict {
 struct Candidate {
     key: SegmentKey,
     segment: Arc<Segment>,
-    listed: bool,
     /// What the rows or the footer say about where it ends.
     sealed_end: Option<Offset>,
     found: Found,
@@ -128,7 +127,7 @@ impl Patient<'_> {
             };
             match end.filter(|end| *end <= mark) {
                 Some(end) => verdict.trust(self.sealed_view(*key, end, row)?, end),
-                None => candidates.push(self.examine(*key, row, true)?),
+                None => candidates.push(self.examine(*key, row)?),
             }
         }
         self.find_strangers(&entries, &listed, &mut candidates, &mut verdict.report)?;
@@ -147,9 +146,7 @@ impl Patient<'_> {
     }
 
     fn live_segments(&self) -> Vec<(SegmentKey, SegmentRow)> {
-        let live = self.rows.segments.iter().filter(|(_, row)| {
-            matches!(row.state, SegmentRowState::Active | SegmentRowState::Sealed)
-        });
+        let live = self.rows.segments.iter().filter(|(_, row)| row.is_live());
         live.map(|(key, row)| (*key, *row)).collect()
     }
 
@@ -203,15 +200,16 @@ impl Patient<'_> {
     }
 
     /// Scans one segment from the mark on, where the mark lies in it, or from its start.
-    fn examine(&self, key: SegmentKey, row: &SegmentRow, listed: bool) -> Result<Candidate, Error> {
+    fn examine(&self, key: SegmentKey, row: &SegmentRow) -> Result<Candidate, Error> {
         let segment = self.segment(key);
         let sealed_end = (row.state == SegmentRowState::Sealed).then_some(row.end);
         segment.forget_file();
-        let file = match segment.file(sealed_end.unwrap_or(self.rows.row.durable_end)) {
+        let least_end = sealed_end.unwrap_or(self.rows.row.durable_end).max(key.0);
+        let file = match segment.file(least_end) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::MissingSegment => {
                 let found = Found::Missing(error);
-                return Ok(Candidate { key, segment, listed, sealed_end, found });
+                return Ok(Candidate { key, segment, sealed_end, found });
             }
             Err(error) => return Err(error),
         };
@@ -228,7 +226,7 @@ impl Patient<'_> {
         let mark = footer.map_or(Offset::ZERO, |footer| footer.durable_end);
         let mark = mark.max(self.rows.row.durable_end).max(self.durable_end);
         let found = self.scan(&segment, &file, start, sealed_bytes, mark)?;
-        Ok(Candidate { key, segment, listed, sealed_end, found })
+        Ok(Candidate { key, segment, sealed_end, found })
     }
 
     fn scan(
@@ -282,7 +280,7 @@ impl Patient<'_> {
                 bytes: 0,
                 last_append: Timestamp::from_millis(0),
             };
-            candidates.push(self.examine(key, &row, false)?);
+            candidates.push(self.examine(key, &row)?);
         }
         Ok(())
     }
@@ -399,7 +397,7 @@ impl Verdict {
     /// A segment that is not part of the log: unlinked if it holds nothing that the log does not
     /// have.
     fn turn_away(&mut self, candidate: &Candidate) {
-        let Candidate { key, segment, listed, found, .. } = candidate;
+        let Candidate { key, segment, found, .. } = candidate;
         let adds_nothing = match found {
             Found::Missing(_) => true,
             Found::Scanned { scan, .. } => {
@@ -410,11 +408,10 @@ impl Verdict {
         };
         if adds_nothing {
             self.dropped.push((*key, SegmentRowState::Removed));
-        } else if *listed {
+        } else {
+            // Without a row it would one day continue a log that has grown up to its base.
             self.dropped.push((*key, SegmentRowState::Aside));
             self.report.aside.push(segment.path().to_path_buf());
-        } else {
-            self.report.unknown.push(segment.path().to_path_buf());
         }
     }
 

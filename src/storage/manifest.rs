@@ -61,6 +61,13 @@ pub(crate) struct SegmentRow {
     pub(crate) last_append: Timestamp,
 }
 
+impl SegmentRow {
+    /// Whether the segment is part of the log.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.state, SegmentRowState::Active | SegmentRowState::Sealed)
+    }
+}
+
 /// The key of a segment within its partition.
 pub(crate) type SegmentKey = (Offset, u32);
 
@@ -69,6 +76,13 @@ pub(crate) type SegmentKey = (Offset, u32);
 pub(crate) struct PartitionRows {
     pub(crate) row: PartitionRow,
     pub(crate) segments: BTreeMap<SegmentKey, SegmentRow>,
+}
+
+impl PartitionRows {
+    /// Whether a segment is listed that holds, or is to hold, records of the log.
+    pub(crate) fn has_live_segments(&self) -> bool {
+        self.segments.values().any(SegmentRow::is_live)
+    }
 }
 
 /// How the last session ended.

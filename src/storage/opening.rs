@@ -4,7 +4,7 @@
 //! exactly as it was. A log whose making was interrupted holds nothing yet, and is simply made
 //! again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::format::layout::{
     JournalKind, LOCK_FILE, TOPICS_DIR, parse_journal_name, parse_number, parse_segment_name,
 };
-use crate::offset::TopicId;
+use crate::offset::{ShardId, TopicId};
 use crate::storage::beside::until_settled;
 use crate::storage::journal::{Found, Journal, JournalHome, JournalTail, ensure_dir};
 use crate::storage::manifest::{CleanClose, Manifest, ManifestState, decode};
@@ -26,6 +26,9 @@ use crate::sync::{Arc, Weak};
 pub(crate) struct Opening {
     /// The entries of the catalog's journal.
     pub(crate) catalog: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The files that the manifest and the catalog were read from.
+    pub(crate) manifest_file: PathBuf,
+    pub(crate) catalog_file: PathBuf,
     pub(crate) was_clean: bool,
     /// Journals that ended in bytes that were no frame.
     pub(crate) torn_journals: Vec<&'static str>,
@@ -149,6 +152,8 @@ pub(crate) fn open_journals(
         manifest.distrust();
         catalog.distrust();
     }
+    opening.manifest_file = manifest.path();
+    opening.catalog_file = catalog.path();
     opening.was_clean = state.clean.is_some();
     opening.catalog = catalog.entries().clone();
     let manifest = Manifest::new(manifest, home, opening.was_clean);
@@ -163,14 +168,19 @@ fn create_journals(
     if home.read_only {
         return Err(Error::at_path(ErrorKind::NotALog, root, "there is no log to read"));
     }
-    if has_segments(env, root)? {
+    let missing = || {
         let dir = root.join(JournalKind::Manifest.dir_name());
-        return Err(Error::at_path(ErrorKind::Corrupt, &dir, "the manifest is missing"));
+        Err(Error::at_path(ErrorKind::Corrupt, &dir, "the manifest is missing"))
+    };
+    if has_segments(env, root)? {
+        return missing();
     }
     sync_entry(env, root)?;
     // The manifest comes last: where it stands, everything else does.
     ensure_dir(env, &root.join(TOPICS_DIR), root)?;
     let catalog = match JournalTail::read(JournalKind::Catalog, home)? {
+        // No topic was ever made before there was a manifest.
+        Some(found) if !found.journal.entries().is_empty() => return missing(),
         // Whoever made it may have ended before it was durable.
         Some(found) => found.journal.renew(home)?,
         None => JournalTail::create(JournalKind::Catalog, home)?,
@@ -234,6 +244,29 @@ fn check_fingerprint(
         }
         None => Ok(()),
     }
+}
+
+/// Refuses a catalog and a manifest that contradict each other, before anything is changed.
+///
+/// `partitions` are those of all topics in the catalog. The manifest lists a partition durably
+/// before the catalog has its topic. The rows of a topic that was deleted are taken back before the
+/// catalog changes again, so that a torn catalog cannot be what left them behind.
+pub(crate) fn check_agreement(
+    opening: &Opening,
+    state: &ManifestState,
+    partitions: &BTreeSet<ShardId>,
+) -> Result<(), Error> {
+    if partitions.iter().any(|id| !state.partitions.contains_key(id)) {
+        let text = "a partition of the catalog is not listed";
+        return Err(Error::at_path(ErrorKind::Corrupt, &opening.manifest_file, text));
+    }
+    let mut orphans = state.partitions.iter().filter(|(id, _)| !partitions.contains(id));
+    let is_torn = opening.torn_journals.contains(&JournalKind::Catalog.dir_name());
+    if is_torn && orphans.any(|(_, rows)| rows.has_live_segments()) {
+        let text = "its end is damaged, and a topic that has records is missing";
+        return Err(Error::at_path(ErrorKind::Corrupt, &opening.catalog_file, text));
+    }
+    Ok(())
 }
 
 /// The largest topic id that any journal or directory knows.

@@ -246,10 +246,10 @@ impl PartitionLog {
         for (key, row) in recovered.rows {
             self.set_segment(key, row);
         }
-        if recovered.copied {
+        if recovered.decide {
             self.note_durable(self.end);
             if let Err(error) = self.put_pending(Want::Durable) {
-                // The copies are not the log yet: the next try must begin where this one did.
+                // The files are not what was found yet: the next try must begin where this one did.
                 (self.rows, self.pending) = before;
                 return Err(error);
             }

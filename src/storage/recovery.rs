@@ -16,7 +16,7 @@ use crate::offset::{Offset, Timestamp};
 use crate::storage::journal::entropy_u32;
 use crate::storage::judge::{PartitionReport, Patient, Verdict};
 use crate::storage::manifest::{SegmentKey, SegmentRow, SegmentRowState};
-use crate::storage::segment::{Extent, Segment, SegmentWriter};
+use crate::storage::segment::{Extent, Mark, Segment, SegmentWriter};
 use crate::storage::view::{SegmentState, SegmentView};
 use crate::storage::walk::Step;
 use crate::sync::Arc;
@@ -25,11 +25,12 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) segments: Vec<SegmentView>,
-    /// Rows to be written before anything is appended, and durably if `copied`.
+    /// Rows to be written before anything is appended, and durably if they `decide`.
     pub(crate) rows: Vec<(SegmentKey, SegmentRow)>,
     /// Segments that the rows drop, to be unlinked once the rows are durable.
     pub(crate) doomed: Vec<Arc<Segment>>,
-    pub(crate) copied: bool,
+    /// Without the rows, the files could be taken for another log than the one that is served.
+    pub(crate) decide: bool,
     pub(crate) end: Offset,
     pub(crate) last_append: Timestamp,
     pub(crate) report: PartitionReport,
@@ -55,7 +56,7 @@ pub(crate) fn recover(
         segments: Vec::new(),
         rows: Vec::new(),
         doomed: Vec::new(),
-        copied: false,
+        decide: false,
         end: verdict.end.max(patient.rows.row.start),
         last_append: verdict.last_append,
         report: std::mem::take(&mut verdict.report),
@@ -99,8 +100,10 @@ impl Recovered {
             let last_append = verdict.last_append;
             let row = SegmentRow { state: *state, end: key.0, bytes: 0, last_append };
             self.rows.push((*key, row));
-            if *state == SegmentRowState::Removed {
-                self.doomed.push(patient.segment(*key));
+            match state {
+                SegmentRowState::Removed => self.doomed.push(patient.segment(*key)),
+                // Its base may be where the log, grown anew, will stand one day.
+                _ => self.decide = true,
             }
         }
     }
@@ -152,8 +155,7 @@ impl Recovered {
                 continue;
             }
             let extent = Extent { end, bytes: Some(bytes) };
-            let cut_at = copy_past(patient, &view.segment, extent, mark, &mut copies)?;
-            let end = mark.max(view.segment.base());
+            let (cut_at, end) = copy_past(patient, &view.segment, extent, mark, &mut copies)?;
             // What lies below the mark is read from the old file, under an index of its own.
             let place = view.segment.place();
             let segment = patient.segment((place.base, place.salt));
@@ -162,7 +164,7 @@ impl Recovered {
         for copy in copies {
             self.adopt(&copy)?;
         }
-        self.copied = true;
+        self.decide = true;
         let synced = patient.env.fs.sync_dir(patient.dir);
         synced.map_err(|error| Error::io("sync failed", patient.dir, error))
     }
@@ -182,29 +184,30 @@ impl Recovered {
     }
 }
 
-/// Copies one segment's frames at or past `mark`; returns the byte at which the first of them
-/// stands.
+/// Copies one segment's frames that reach past `mark`; returns where the first of them stands.
+///
+/// The mark can lie within a batch, where a trim has put it: the whole batch is then copied.
 fn copy_past(
     patient: &Patient<'_>,
     from: &Arc<Segment>,
     extent: Extent,
     mark: Offset,
     copies: &mut Vec<SegmentWriter>,
-) -> Result<u64, Error> {
+) -> Result<Mark, Error> {
     let file = from.file(extent.end)?;
     let place = from.place();
     let start = patient.scan_start((place.base, place.salt));
     let mut walk = from.walk(&file, start, extent)?;
-    let (mut cut_at, _) = start;
+    let mut cut = start;
     let changed = |position, reason: FrameError| {
         let offsets = mark..extent.end;
         Error::corrupt(from.path(), position, offsets, reason.to_string())
     };
     loop {
         match walk.step().map_err(|error| from.read_failed(error))? {
-            Step::Frame { header, .. } if header.base_offset >= extent.end => return Ok(cut_at),
-            Step::Frame { position, header } if header.base_offset < mark => {
-                cut_at = position + u64::from(header.length);
+            Step::Frame { header, .. } if header.base_offset >= extent.end => return Ok(cut),
+            Step::Frame { position, header } if header.end_offset() <= mark => {
+                cut = (position + u64::from(header.length), header.end_offset());
             }
             Step::Frame { position, header } => {
                 let batch = walk.batch(position, &header);
@@ -223,7 +226,7 @@ fn copy_past(
                 let written = copy.write(&[(header, batch.bytes())]);
                 written.map_err(|error| Error::io("write failed", copy.segment().path(), error))?;
             }
-            Step::End { .. } => return Ok(cut_at),
+            Step::End { .. } => return Ok(cut),
             // It was good when it was judged.
             Step::Hole { position, reason, .. } | Step::Rest { position, reason } => {
                 return Err(changed(position, reason));

@@ -120,7 +120,11 @@ impl Segment {
         let file = self.file(extent.end)?;
         self.check_version(&*file)?;
         let index = match self.footer(&*file)? {
-            Some(footer) if footer.end == extent.end => footer.index,
+            Some(Footer { index, end, .. })
+                if end == extent.end && index.begins_at(HEAD_BYTES as u64) =>
+            {
+                index
+            }
             _ => self.rebuild_index(&file, extent)?,
         };
         Ok(Arc::clone(self.index.get_or_init(|| Arc::new(index))))
@@ -180,7 +184,7 @@ impl Segment {
         let file = self.file(extent.end)?;
         let start = match left_off.filter(|(_, offset)| *offset <= from) {
             Some(mark) => mark,
-            None => self.start_for(&file, index.position_of(self.base(), from), from)?,
+            None => self.start_for(&file, index.frame_before(self.base(), from), from)?,
         };
         let window = max_bytes.clamp(FETCH_BYTES_MIN, WINDOW_BYTES * 4);
         let mut walk = self.walk(&file, start, extent)?.reading(window);
@@ -234,14 +238,14 @@ impl Segment {
         from: Offset,
     ) -> Result<Option<Offset>, Error> {
         let file = self.file(extent.end)?;
-        let position = match index.position_of_time(time) {
-            Some(position) => Some(position),
+        let indexed = match index.frame_of_time(self.base(), time) {
+            Some(frame) => Some(frame),
             // Behind the index of a growing segment there can be more; behind a sealed one's there
             // is not.
             None if extent.bytes.is_some() => return Ok(None),
-            None => index.position_of(self.base(), extent.end),
+            None => index.frame_before(self.base(), extent.end),
         };
-        let start = self.start_for(&file, position, extent.end)?;
+        let start = self.start_for(&file, indexed, extent.end)?;
         let mut walk = self.walk(&file, start, extent)?;
         loop {
             match walk.step().map_err(|error| self.read_failed(error))? {
@@ -262,20 +266,22 @@ impl Segment {
         }
     }
 
-    /// Where to start walking so that `target` is not passed: an index entry only if the frame
-    /// there confirms it.
+    /// Where to start walking so that `target` is not passed: an indexed frame only if it is there
+    /// and is the one that the index says.
     fn start_for(
         &self,
         file: &Arc<dyn File>,
-        indexed: Option<u32>,
+        indexed: Option<Mark>,
         target: Offset,
     ) -> Result<Mark, Error> {
         let start = (HEAD_BYTES as u64, self.base());
-        let Some(position) = indexed.map(u64::from) else { return Ok(start) };
+        let Some((position, own)) = indexed.filter(|(_, own)| *own <= target) else {
+            return Ok(start);
+        };
         let mut header = [0; HEADER_BYTES];
         file.read_at(&mut header, position).map_err(|error| self.read_failed(error))?;
         Ok(match FrameHeader::decode(&header, self.seed) {
-            Ok(header) if header.base_offset <= target => (position, header.base_offset),
+            Ok(header) if header.base_offset == own => (position, own),
             _ => start,
         })
     }

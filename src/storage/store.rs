@@ -4,7 +4,7 @@
 //! partition that the catalog has. It knows numbers, bytes and offsets; names and groups belong to
 //! the floors above.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::config::SyncPolicy;
 use crate::env::{Env, Lock};
 use crate::error::Error;
-use crate::format::layout::{JournalKind, TOPICS_DIR, parse_segment_name, topic_dir};
+use crate::format::layout::{
+    JournalKind, TOPICS_DIR, parse_segment_name, partition_dir, topic_dir,
+};
 use crate::offset::{Offset, ShardId, Timestamp, TopicId};
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Want};
@@ -20,7 +22,7 @@ use crate::storage::committer::Committer;
 use crate::storage::files::Files;
 use crate::storage::journal::{Journal, JournalHome};
 use crate::storage::judge::PartitionReport;
-use crate::storage::manifest::{ManifestState, PartitionRows, Row};
+use crate::storage::manifest::{ManifestState, PartitionRows, Row, SegmentRow, SegmentRowState};
 use crate::storage::opening::{self, Opening};
 use crate::storage::partition::{Ground, Keeping, PartitionLog};
 use crate::storage::segment::ReadSide;
@@ -197,12 +199,20 @@ impl Store {
         if orphans.is_empty() || self.options.read_only {
             return Ok(());
         }
-        let topics = orphans.keys().map(|id| id.topic).collect::<std::collections::BTreeSet<_>>();
-        for topic in topics {
-            self.unlink_topic(topic)?;
+        self.forget(&orphans)
+    }
+
+    /// Refuses journals that contradict each other; `partitions` are those of all topics.
+    pub(crate) fn check_agreement(
+        &self,
+        opening: &Opening,
+        partitions: &BTreeSet<ShardId>,
+    ) -> Result<(), Error> {
+        if self.options.read_only {
+            // Beside a writer the two were not read at the same moment.
+            return Ok(());
         }
-        let rows = orphans.iter().flat_map(|(id, rows)| drop_rows(*id, rows)).collect::<Vec<_>>();
-        self.ground.manifest.put(&rows, Want::Written).map(|_| ())
+        self.found.with(|found| opening::check_agreement(opening, found, partitions))
     }
 
     /// Removes a topic's shards, files and rows; the catalog has forgotten it already.
@@ -216,42 +226,63 @@ impl Store {
             shards.retain(|id, _| id.topic != topic);
             gone
         });
-        let mut rows = Vec::new();
+        let mut partitions = BTreeMap::new();
         for (id, shard) in &gone {
             shard.close(reason);
             self.known.with(|known| known.remove(id));
             self.ground.reports.with(|reports| reports.remove(id));
-            match shard.exclusive(|log, _| (log.abandon(), None)) {
-                Ok(own) => rows.extend(drop_rows(*id, &own)),
-                Err(_) => rows.push(Row::DropPartition(*id)),
-            }
+            let rows = shard.exclusive(|log, _| (log.abandon(), None));
+            partitions.insert(*id, rows.unwrap_or_default());
         }
-        self.unlink_topic(topic)?;
-        self.ground.manifest.put(&rows, Want::Written).map(|_| ())
+        self.forget(&partitions)
     }
 
-    /// Unlinks every file of a topic that has the name of one of ours, then the directories if they
-    /// are empty.
-    fn unlink_topic(&self, topic: TopicId) -> Result<(), Error> {
-        let fs = &self.ground.env.fs;
-        let dir = topic_dir(&self.ground.root, topic);
-        let gone = |result: io::Result<()>, path: &Path| match result {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io("unlink failed", path, error)),
-            Ok(()) => Ok(()),
-        };
-        for partition in opening::names(&self.ground.env, &dir)? {
-            let partition = dir.join(partition);
-            for name in opening::names(&self.ground.env, &partition)? {
-                if parse_segment_name(&name).is_some() {
-                    let path = partition.join(name);
-                    gone(fs.remove_file(&path), &path)?;
-                }
-            }
-            // A directory with a stranger's file in it stays.
-            let _ = fs.remove_dir(&partition);
+    /// Removes the files and rows of partitions that the catalog does not have.
+    ///
+    /// That the files are not needed is listed before the first of them goes: segments that are
+    /// listed as part of a log, and no topic for them, are the sign of a damaged catalog.
+    fn forget(&self, partitions: &BTreeMap<ShardId, PartitionRows>) -> Result<(), Error> {
+        // What took them out of the catalog must be durable before anything of them goes.
+        self.ground.manifest.begin_writes()?;
+        let removed = partitions.iter().flat_map(|(id, rows)| remove_rows(*id, rows));
+        let removed = removed.collect::<Vec<_>>();
+        if !removed.is_empty() {
+            self.ground.manifest.put(&removed, Want::Durable)?;
         }
-        let _ = fs.remove_dir(&dir);
+        for id in partitions.keys() {
+            self.unlink_partition(&partition_dir(&self.ground.root, *id))?;
+        }
+        for topic in partitions.keys().map(|id| id.topic).collect::<BTreeSet<_>>() {
+            self.unlink_empty(topic)?;
+        }
+        let dropped = partitions.iter().flat_map(|(id, rows)| drop_rows(*id, rows));
+        self.ground.manifest.put(&dropped.collect::<Vec<_>>(), Want::Written).map(|_| ())
+    }
+
+    /// Unlinks every file of a partition that has the name of one of ours, then the directory.
+    fn unlink_partition(&self, dir: &Path) -> Result<(), Error> {
+        let fs = &self.ground.env.fs;
+        for name in opening::names(&self.ground.env, dir)? {
+            if parse_segment_name(&name).is_none() {
+                continue;
+            }
+            let path = dir.join(name);
+            match fs.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("unlink failed", &path, error));
+                }
+                _ => {}
+            }
+        }
+        // A directory with a stranger's file in it stays.
+        let _ = fs.remove_dir(dir);
+        Ok(())
+    }
+
+    /// Removes a topic's directory if nothing is left in it, and makes that durable.
+    fn unlink_empty(&self, topic: TopicId) -> Result<(), Error> {
+        let fs = &self.ground.env.fs;
+        let _ = fs.remove_dir(&topic_dir(&self.ground.root, topic));
         let topics = self.ground.root.join(TOPICS_DIR);
         fs.sync_dir(&topics).map_err(|error| Error::io("sync failed", &topics, error))
     }
@@ -490,6 +521,14 @@ impl Background for Errands {
 
 /// Durable ends are written down at most this often.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The rows that say of a partition's segments that they are not part of a log any more.
+fn remove_rows(id: ShardId, rows: &PartitionRows) -> impl Iterator<Item = Row> {
+    let live = rows.segments.iter().filter(|(_, row)| row.is_live());
+    live.map(move |(key, row)| {
+        Row::Segment(id, *key, SegmentRow { state: SegmentRowState::Removed, ..*row })
+    })
+}
 
 /// The rows that forget a partition.
 fn drop_rows(id: ShardId, rows: &PartitionRows) -> Vec<Row> {

@@ -3,16 +3,21 @@
 mod life;
 mod told;
 
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use brooklet::LogOptions;
 use brooklet::testing::{CrashPolicy, FailedSync, Fault, Op, OpKind, Repeat, SimDisk, open};
-use brooklet::{Acks, LogOptions, Record};
 
 use life::Life;
-use told::{Demand, Told};
+use told::{Demand, Place, Told};
 
 /// The operations of a life in which nothing fails.
-fn healthy_ops() -> Vec<Op> {
+fn healthy_ops(mends: bool) -> Vec<Op> {
     let disk = SimDisk::new(SEED);
-    let told = Life::live(&disk, true);
+    let told = Life::live(&disk, mends);
     assert_eq!(disk.fired(), 0);
     assert!(told.acked() > 30, "a life without work shows nothing: {}", told.acked());
     disk.log()
@@ -46,14 +51,15 @@ fn reopened(disk: &SimDisk, told: &mut Told, demand: Demand) {
 }
 
 /// Runs one case, and names it if it fails.
-fn case(name: &str, run: impl FnOnce() + std::panic::UnwindSafe) -> Option<String> {
-    let caught = std::panic::catch_unwind(run).err()?;
+fn case(op: &Op, fault: Fault, run: impl FnOnce()) -> Option<String> {
+    let caught = std::panic::catch_unwind(AssertUnwindSafe(run)).err()?;
     let text = caught.downcast_ref::<String>().map(String::as_str);
     let text = text.or(caught.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-    Some(format!("{name}: {text}"))
+    Some(format!("{} {:?} {} {fault:?}: {text}", op.number, op.kind, op.path.display()))
 }
 
-fn report(failures: Vec<String>, cases: usize) {
+fn report(failures: &[String], cases: usize) {
+    assert!(cases > 0, "nothing was tried");
     let shown = failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
     assert!(failures.is_empty(), "{} of {cases} cases failed:\n{shown}", failures.len());
 }
@@ -80,22 +86,129 @@ fn faults_of(kind: OpKind) -> &'static [Fault] {
 /// A single failure would cost a record that was acknowledged, a session, or the truth of an error.
 #[test]
 fn any_operation_can_fail_once_and_the_session_goes_on() {
-    let ops = healthy_ops();
     let mut failures = Vec::new();
     let mut cases = 0;
-    for op in &ops {
+    for op in &healthy_ops(true) {
+        let demand = if op.kind == OpKind::Sync { Demand::Durable } else { Demand::Acked };
         for fault in faults_of(op.kind) {
             cases += 1;
-            let name = format!("{} {:?} {} {fault:?}", op.number, op.kind, op.path.display());
-            let number = op.number;
-            failures.extend(case(&name, || {
+            failures.extend(case(op, *fault, || {
                 let disk = SimDisk::new(SEED);
-                disk.fail_at(number, *fault, Repeat::Once);
-                let told = Life::live(&disk, true);
-                let demand = if op.kind == OpKind::Sync { Demand::Durable } else { Demand::Acked };
-                settle(&disk, told, demand);
+                disk.fail_at(op.number, *fault, Repeat::Once);
+                settle(&disk, Life::live(&disk, true), demand);
             }));
         }
     }
-    report(failures, cases);
+    report(&failures, cases);
+}
+
+/// A disk that fails for good would turn an acknowledgement or a fate into a lie.
+#[test]
+fn a_disk_can_fail_for_good_at_any_operation() {
+    let mut failures = Vec::new();
+    let mut cases = 0;
+    for op in &healthy_ops(false) {
+        for fault in [Fault::Eio, Fault::StorageFull] {
+            cases += 1;
+            failures.extend(case(op, fault, || {
+                let disk = SimDisk::new(SEED);
+                disk.fail_at(op.number, fault, Repeat::Forever);
+                settle(&disk, Life::live(&disk, false), Demand::Durable);
+            }));
+        }
+    }
+    report(&failures, cases);
+}
+
+/// One bad file would stop partitions that have nothing to do with it, or turn fates into lies.
+#[test]
+fn a_file_can_fail_for_good_and_the_other_partitions_go_on() {
+    let mut failures = Vec::new();
+    let mut cases = 0;
+    let mut others = 0;
+    for op in &healthy_ops(false) {
+        for fault in [Fault::Eio, Fault::StorageFull] {
+            cases += 1;
+            failures.extend(case(op, fault, || {
+                let disk = SimDisk::new(SEED);
+                let (number, path) = (op.number, op.path.clone());
+                let fits = move |op: &Op| op.number >= number && op.path == path;
+                disk.fail_when(fits, fault, Repeat::Forever);
+                let told = Life::live(&disk, false);
+                for place in unharmed_by(&op.path) {
+                    others += 1;
+                    assert_eq!(told.failures(place), 0, "{place:?} failed with another's file");
+                }
+                settle(&disk, told, Demand::Durable);
+            }));
+        }
+    }
+    assert!(others > 0, "no other partition was looked at");
+    report(&failures, cases);
+}
+
+/// The partitions that do without this file, if it is a segment.
+fn unharmed_by(path: &Path) -> Vec<Place> {
+    let numbers = path.strip_prefix("/sim/log/topics").ok().filter(|_| path.extension().is_some());
+    let Some(owner) = numbers.and_then(Path::parent) else { return Vec::new() };
+    let partitions = [("1/0", ("strict", 0)), ("1/1", ("strict", 1)), ("2/0", ("loose", 0))];
+    let others = partitions.iter().filter(|(dir, _)| owner != Path::new(dir));
+    others.map(|(_, place)| *place).collect()
+}
+
+/// Bytes that only the page cache has would be taken for durable after a failed sync.
+#[test]
+fn a_failed_sync_is_believed_whatever_reads_show_afterwards() {
+    let mut failures = Vec::new();
+    let mut cases = 0;
+    for repeat in [Repeat::Once, Repeat::Forever] {
+        let mends = repeat == Repeat::Once;
+        for op in healthy_ops(mends).iter().filter(|op| op.kind == OpKind::Sync) {
+            for shows in [FailedSync::KeepsNew, FailedSync::ShowsOld] {
+                cases += 1;
+                failures.extend(case(op, Fault::Eio, || {
+                    let disk = SimDisk::new(SEED);
+                    disk.set_failed_sync(shows);
+                    let (number, path) = (op.number, op.path.clone());
+                    let fits = move |op: &Op| {
+                        op.number >= number && op.path == path && op.kind == OpKind::Sync
+                    };
+                    disk.fail_when(fits, Fault::Eio, repeat);
+                    settle(&disk, Life::live(&disk, mends), Demand::Durable);
+                }));
+            }
+        }
+    }
+    report(&failures, cases);
+}
+
+/// A write-back that failed behind the log's back would be covered up by the next sync.
+#[test]
+fn a_lost_write_back_costs_nothing_that_is_durable() {
+    let mut hits = 0;
+    let mut heard = 0;
+    for shows in [FailedSync::KeepsNew, FailedSync::ShowsOld] {
+        for step in 0..u32::MAX {
+            let disk = SimDisk::new(SEED);
+            disk.set_failed_sync(shows);
+            let (lost, reached) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let (lost_then, reached_then) = (Arc::clone(&lost), Arc::clone(&reached));
+            let cache = disk.clone();
+            let mut told = Life::live_with(&disk, true, move |now| {
+                if now == step {
+                    reached_then.store(1, Ordering::Relaxed);
+                    lost_then.store(cache.writeback_fails(|_| true), Ordering::Relaxed);
+                }
+            });
+            if reached.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            hits += lost.load(Ordering::Relaxed);
+            heard += disk.fired();
+            let dark = disk.fork().crash(CrashPolicy::LoseAll, 1);
+            reopened(&dark, &mut told.clone(), Demand::Durable);
+            reopened(&disk, &mut told, Demand::Durable);
+        }
+    }
+    assert!(hits > 0 && heard > 0, "{hits} write-backs were lost and {heard} noticed");
 }

@@ -7,6 +7,7 @@
     reason = "a test may stop where the world is not as it must be"
 )]
 
+mod api;
 mod crash;
 mod damage;
 mod env;
@@ -17,3 +18,4 @@ mod quakes;
 mod sim;
 mod smoke;
 mod tidy;
+mod torn;

@@ -36,35 +36,13 @@ impl<'a> Flip<'a> {
         self.segment.parsed.frames.iter().find(|frame| frame.bytes.contains(&byte))
     }
 
-    fn in_footer(&self) -> bool {
-        let byte = usize::try_from(self.bit / 8).unwrap();
-        self.segment.parsed.footer.as_ref().is_some_and(|footer| footer.bytes.contains(&byte))
-    }
-
-    /// What the files other than the flipped bytes prove to be durable.
-    fn known_mark(&self) -> u64 {
-        let byte = usize::try_from(self.bit / 8).unwrap();
-        let good = self.history.frames().filter(|(segment, frame)| {
-            // A damaged body leaves the header believable.
-            let header = frame.bytes.start..frame.bytes.start + 64;
-            segment.path != self.segment.path || !header.contains(&byte)
-        });
-        let frames = good.filter_map(|(_, frame)| frame.mark());
-        let footers = self
-            .history
-            .segments
-            .iter()
-            .filter(|segment| segment.path != self.segment.path || !self.in_footer());
-        let footers = footers.filter_map(|segment| segment.parsed.footer.as_ref());
-        let footers = footers.map(|footer| footer.durable_end);
-        frames.chain(footers).max().unwrap_or(0).max(self.history.manifest_mark)
-    }
-
-    fn expected(&self) -> Expected {
+    fn expected(&self, disk: &SimDisk) -> Expected {
         match (self.frame(), self.history.stop) {
             (None, _) => Expected::Identical,
             (Some(_), Stop::Clean) => Expected::Damaged,
-            (Some(frame), _) if frame.base_offset < self.known_mark() => Expected::Damaged,
+            (Some(frame), _) if frame.base_offset < self.history.known_mark(disk) => {
+                Expected::Damaged
+            }
             (Some(_), _) => Expected::Torn,
         }
     }
@@ -73,9 +51,9 @@ impl<'a> Flip<'a> {
         let disk = self.history.disk.fork();
         disk.flip_bit(&self.segment.path, self.bit).unwrap();
         let before = disk.snapshot();
+        let expected = self.expected(&disk);
         let log = open_log(&disk).unwrap();
         let (records, errors) = read_over(&log, TOPIC).unwrap();
-        let expected = self.expected();
         match (&expected, self.frame()) {
             (Expected::Identical, _) => {
                 assert_eq!((errors.len(), &records), (0, &self.history.records), "{self}");

@@ -129,6 +129,28 @@ impl History {
             .flat_map(|segment| segment.parsed.frames.iter().map(move |frame| (segment, frame)))
     }
 
+    /// The largest durable end that what is left on a damaged disk still proves.
+    pub(crate) fn known_mark(&self, disk: &SimDisk) -> u64 {
+        let mut mark = self.manifest_mark;
+        for segment in &self.segments {
+            let now = disk.read_file(&segment.path).unwrap_or_default();
+            let same = |bytes: Range<usize>| now.get(bytes.clone()) == segment.bytes.get(bytes);
+            for frame in &segment.parsed.frames {
+                // A damaged body leaves the header believable.
+                if same(frame.bytes.start..frame.bytes.start + 64) {
+                    mark = mark.max(frame.mark().unwrap_or(0));
+                }
+            }
+            if let Some(footer) = &segment.parsed.footer
+                && same(footer.bytes.clone())
+                && now.len() == segment.bytes.len()
+            {
+                mark = mark.max(footer.durable_end);
+            }
+        }
+        mark
+    }
+
     /// The records whose offsets are not in `lost`.
     pub(crate) fn without(&self, lost: &Range<u64>) -> Vec<Read> {
         let kept = self.records.iter().filter(|record| !lost.contains(&record.offset));

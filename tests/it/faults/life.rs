@@ -23,13 +23,31 @@ pub(super) struct Life {
     mends: bool,
     /// What the log says of failures that nobody waited for.
     heard: Arc<Mutex<Vec<BackgroundError>>>,
+    /// Called before each step with its number.
+    between: Box<dyn FnMut(u32)>,
+    steps: u32,
 }
 
 impl Life {
     /// Lives from the creation of the log to its last close.
     pub(super) fn live(disk: &SimDisk, mends: bool) -> Told {
-        let heard = Arc::default();
-        let mut life = Self { disk: disk.clone(), told: Told::default(), mends, heard };
+        Self::live_with(disk, mends, |_| {})
+    }
+
+    /// The same, with something happening between the steps.
+    pub(super) fn live_with(
+        disk: &SimDisk,
+        mends: bool,
+        between: impl FnMut(u32) + 'static,
+    ) -> Told {
+        let mut life = Self {
+            disk: disk.clone(),
+            told: Told::default(),
+            mends,
+            heard: Arc::default(),
+            between: Box::new(between),
+            steps: 0,
+        };
         life.first_session();
         life.second_session();
         life.third_session();
@@ -89,7 +107,13 @@ impl Life {
         self.close(&log);
     }
 
+    fn step(&mut self) {
+        (self.between)(self.steps);
+        self.steps += 1;
+    }
+
     fn open(&mut self) -> Option<Log> {
+        self.step();
         let heard = Arc::clone(&self.heard);
         let hook = move |error| heard.lock().push(error);
         let opened = || {
@@ -105,6 +129,7 @@ impl Life {
     }
 
     fn create(&mut self, log: &Log, name: &'static str, config: TopicConfig) {
+        self.step();
         self.told.topic(name, Presence::Sure);
         if name == "loose" {
             self.told.may_start_at((name, 0), Offset::ZERO, Offset::new(u64::MAX));
@@ -119,6 +144,7 @@ impl Life {
     }
 
     fn send(&mut self, log: &Log, place: Place, acks: Acks) {
+        self.step();
         if self.try_send(log, place, acks) == Some(false) && self.mends {
             self.mend(log, place);
             assert_eq!(self.try_send(log, place, acks), Some(true), "{place:?} is not mended");
@@ -143,6 +169,7 @@ impl Life {
     }
 
     fn submit(&mut self, log: &Log, place: Place, acks: Acks) {
+        self.step();
         let Some(producer) = self.producer(log, place) else { return };
         let value = self.told.fresh_value(place);
         let told = producer.acks(acks).submit(Record::new(&value)).wait();
@@ -167,6 +194,7 @@ impl Life {
 
     /// One batch to each partition of one topic.
     fn send_all(&mut self, log: &Log) {
+        self.step();
         let Some(producer) = self.producer(log, ("strict", 0)) else { return };
         let by_key = ByFn::new(|key: Option<&[u8]>, _, _| u32::from(key == Some(b"1")));
         let producer = producer.partitioner(by_key).acks(Acks::Durable);
@@ -208,6 +236,7 @@ impl Life {
     }
 
     fn trim(&mut self, log: &Log, place: Place, before: Offset) {
+        self.step();
         let Err(error) = self.try_trim(log, place, before) else { return };
         if error.kind() == ErrorKind::UnknownTopic {
             return;
@@ -235,6 +264,7 @@ impl Life {
     }
 
     fn maintain(&mut self, log: &Log) {
+        self.step();
         let Err(error) = log.maintain() else { return };
         self.blame(&error, "maintain the log: ");
         if self.mends {
@@ -246,6 +276,7 @@ impl Life {
     }
 
     fn delete(&mut self, log: &Log, name: &'static str) {
+        self.step();
         let is_there = log.topic(name).is_ok();
         match log.delete_topic(name) {
             Ok(()) => self.told.topic(name, Presence::Gone),
@@ -263,6 +294,7 @@ impl Life {
     }
 
     fn close(&mut self, log: &Log) {
+        self.step();
         if let Err(error) = log.close() {
             self.blame(&error, "close the log: ");
         }
