@@ -117,6 +117,7 @@ pub(crate) struct Manifest {
     /// Whether this session has made sure that it may write.
     writing: AtomicBool,
     was_clean: bool,
+    home: JournalHome,
     /// The other journals, which must stand on solid ground before anything is written.
     dependents: Shared<Vec<Arc<Journal>>>,
 }
@@ -128,6 +129,7 @@ impl Manifest {
             journal: Journal::new(tail, home, None),
             writing: AtomicBool::new(false),
             was_clean,
+            home: home.clone(),
             dependents: Shared::default(),
         })
     }
@@ -146,12 +148,25 @@ impl Manifest {
         if self.writing.load(Ordering::Acquire) {
             return Ok(());
         }
+        if self.home.read_only {
+            return Err(Error::bare(ErrorKind::ReadOnly));
+        }
         self.journal.settle()?;
         for journal in self.dependents.get() {
             journal.settle()?;
         }
         self.writing.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// The rows of a partition as they stand in the file now; none if the manifest has no such
+    /// partition any more.
+    pub(crate) fn read_rows(&self, id: ShardId) -> Result<Option<PartitionRows>, Error> {
+        let Some(found) = JournalTail::read(JournalKind::Manifest, &self.home)? else {
+            let dir = self.home.root.join(JournalKind::Manifest.dir_name());
+            return Err(Error::at_path(ErrorKind::Corrupt, &dir, "the manifest is missing"));
+        };
+        Ok(decode(&found.journal)?.partitions.remove(&id))
     }
 
     /// Writes rows as one unit; they are written when this returns, and durable only as `want`
