@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::SyncPolicy;
 use crate::env::{Access, Env, File};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Fate};
 use crate::format::batch::{Batch, BatchBuilder, Fit, LayDown};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, Place};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
@@ -25,8 +25,9 @@ use crate::limits::{
 };
 use crate::offset::{Offset, Timestamp};
 use crate::storage::buffer::BufferPool;
-use crate::storage::commit::{Budget, Ends, SyncTarget, Want};
+use crate::storage::commit::{Budget, Ends, Refusal, SyncTarget, Want};
 use crate::storage::scan::scan;
+use crate::storage::segment::Mark;
 use crate::storage::shard::Shard;
 use crate::storage::tail::{Background, Laid, Opened, ShardOptions, Tail, WriteFailure};
 use crate::storage::walk::Walk;
@@ -96,25 +97,43 @@ impl Journal {
     ///
     /// The returned offset is what [`until_durable`](Self::until_durable) takes.
     pub(crate) fn append(&self, changes: &[Change], want: Want) -> Result<Offset, Error> {
+        self.try_append(changes, want).map_err(|refusal| refusal.error)
+    }
+
+    /// The same; a failure also says whether the changes may have been made all the same.
+    pub(crate) fn try_append(&self, changes: &[Change], want: Want) -> Result<Offset, Refusal> {
         if let Some(gate) = &self.gate {
-            gate()?;
+            gate().map_err(Refusal::not_appended)?;
         }
-        let batch = encode(changes)?;
-        self.heal()?;
+        // A change can be repeated, and a journal that has failed is healed by a new file.
+        self.append_once(changes, want).or_else(|first| {
+            let again = self.append_once(changes, want);
+            again.map_err(|refusal| if first.fate == Fate::Unknown { first } else { refusal })
+        })
+    }
+
+    fn append_once(&self, changes: &[Change], want: Want) -> Result<Offset, Refusal> {
+        let batch = encode(changes).map_err(Refusal::not_appended)?;
+        self.heal().map_err(Refusal::not_appended)?;
         let appended = self.shard.append(batch, want, None);
-        appended.map(|range| range.end).map_err(|refusal| self.told(refusal.error))
+        let told = |refusal: Refusal| Refusal { error: self.told(refusal.error), ..refusal };
+        appended.map(|range| range.end).map_err(told)
     }
 
     /// Waits until every change below `end` is durable.
     ///
-    /// A journal that has failed since is healed first: its new file holds every change that was
+    /// A journal that has failed, or fails now, is healed: its new file holds every change that was
     /// written, synced.
     pub(crate) fn until_durable(&self, end: Offset) -> Result<(), Error> {
-        if self.shard.ends().durable_end >= end {
+        let is_durable = || self.shard.ends().durable_end >= end;
+        if is_durable() {
             return Ok(());
         }
         self.heal()?;
-        self.shard.sync_written().map(|_| ()).map_err(|error| self.told(error))
+        self.shard.sync_written().map(|_| ()).or_else(|error| {
+            self.heal()?;
+            if is_durable() { Ok(()) } else { Err(self.told(error)) }
+        })
     }
 
     pub(crate) fn kind(&self) -> JournalKind {
@@ -133,7 +152,7 @@ impl Journal {
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint, Error> {
         self.heal()?;
         self.settle()?;
-        self.shard.sync_written()?;
+        self.until_durable(self.shard.ends().written_end)?;
         self.shard.exclusive(|tail, ends| (tail.fingerprint(ends.written_end), None))
     }
 
@@ -175,6 +194,10 @@ pub(crate) struct JournalTail {
     salt: u32,
     file: Option<Arc<JournalFile>>,
     position: u64,
+    /// Below this byte the file may hold something else than zeros.
+    used: u64,
+    /// The key of the last frame that was read, and where it stands, if it is about one entry.
+    last: Option<(Vec<u8>, Mark)>,
     /// How far the file may grow before it is compacted.
     limit: u64,
     /// The next file, allocated ahead.
@@ -237,6 +260,20 @@ impl JournalTail {
         self.in_doubt = true;
     }
 
+    /// Takes back what the last session wrote last, an entry of this key: the next change is written
+    /// in its place.
+    ///
+    /// Whether its sync succeeded is not known here, and nothing that is written behind it could be
+    /// relied on if it did not.
+    pub(crate) fn retract(&mut self, key: &[u8]) {
+        self.entries.remove(key);
+        match self.last.take() {
+            Some((last, at)) if last == key => (self.position, self.end) = at,
+            // Other changes stand around it, and only a new file is without it.
+            _ => self.in_doubt = true,
+        }
+    }
+
     /// What names the content, once it is read.
     pub(crate) fn fingerprint(&self, end: Offset) -> Fingerprint {
         let Self { generation, salt, position, .. } = *self;
@@ -262,6 +299,8 @@ impl JournalTail {
             salt: 0,
             file: None,
             position: HEAD_BYTES as u64,
+            used: 0,
+            last: None,
             limit: 0,
             spare: None,
             in_doubt: false,
@@ -305,8 +344,12 @@ impl JournalTail {
         let pool = BufferPool::new();
         let start = (HEAD_BYTES as u64, base.min(head.mark));
         let mut walk = Walk::new(&file, &pool, seed, start, len);
-        let entries = &mut self.entries;
-        let found = scan(&mut walk, head.mark, |_, _, batch| apply(entries, batch.entries()));
+        let Self { entries, last, .. } = self;
+        let found = scan(&mut walk, head.mark, |position, header, batch| {
+            let key = batch.entries().next().filter(|_| header.count == 1).map(|(key, _)| key);
+            *last = key.map(|key| (key.to_vec(), (position, header.base_offset)));
+            apply(entries, batch.entries());
+        });
         let found = found.map_err(failed)?;
         if found.is_corrupt() {
             let (position, end) = found.good;
@@ -317,6 +360,7 @@ impl JournalTail {
             return Err(Error::corrupt(&path, position, end..found.known_mark, reason));
         }
         (self.position, self.end) = found.good;
+        self.used = self.position;
         self.limit = len;
         Ok(found.damage.is_some())
     }
@@ -357,6 +401,7 @@ impl JournalTail {
             .and_then(|()| self.env.fs.sync_dir(&self.dir))
             .map_err(|error| Error::io("rename failed", &path, error))?;
         self.position = bytes.len() as u64;
+        self.used = 0;
         self.limit = limit;
         self.salt = salt;
         self.end = end;
@@ -444,13 +489,18 @@ impl Tail for JournalTail {
         let at = if synced_before { Ends { durable_end: at.written_end, ..at } } else { at };
         self.lay_down(round, at);
         let file = self.file().map_err(unharmed)?;
-        let frames = round.iter().map(Batch::bytes).collect::<Vec<_>>().concat();
+        let mut frames = round.iter().map(Batch::bytes).collect::<Vec<_>>().concat();
+        let position = self.position + frames.len() as u64;
+        // The rest of what is written over must not look like the beginning of a change.
+        let rest = self.used.saturating_sub(position);
+        frames.extend(std::iter::repeat_n(0, usize::try_from(rest).unwrap_or_default()));
         if let Err(error) = file.file.write_at(&frames, self.position) {
             let error = Error::io("write failed", &file.path, error);
             self.in_doubt = true;
             return Err(WriteFailure { error, in_doubt: true });
         }
-        self.position += frames.len() as u64;
+        self.position = position;
+        self.used = 0;
         for batch in round {
             self.end = batch.header().end_offset();
             apply(&mut self.entries, batch.entries());

@@ -139,7 +139,7 @@ impl Manifest {
 
     /// Must have succeeded before this session writes anything anywhere.
     ///
-    /// After a clean close the marker is durably removed; after any other end every journal is
+    /// After a clean close the marker is durably overwritten; after any other end every journal is
     /// written anew.
     pub(crate) fn begin_writes(&self) -> Result<(), Error> {
         if self.writing.load(Ordering::Acquire) {
@@ -193,6 +193,11 @@ impl Manifest {
     pub(crate) fn stop(&self) {
         self.journal.stop(&Error::bare(ErrorKind::Closed));
     }
+}
+
+/// Has the next row written in the place of the clean-close marker.
+pub(crate) fn retract_close(tail: &mut JournalTail) {
+    tail.retract(CLEAN_KEY);
 }
 
 /// Reads the rows of a manifest.

@@ -16,7 +16,7 @@ use crate::format::layout::{
 };
 use crate::offset::{ShardId, TopicId};
 use crate::storage::journal::{Found, Journal, JournalHome, JournalTail, ensure_dir};
-use crate::storage::manifest::{CleanClose, Manifest, ManifestState, decode};
+use crate::storage::manifest::{CleanClose, Manifest, ManifestState, decode, retract_close};
 use crate::storage::waiter::Waiter;
 use crate::sync::{Arc, Weak};
 
@@ -145,7 +145,10 @@ pub(crate) fn open_journals(
     let catalog = read_journal(JournalKind::Catalog, home)?.ok_or_else(missing)?;
     let mut catalog = note_torn(catalog, JournalKind::Catalog, opening);
     match &state.clean {
-        Some(clean) => check_fingerprint(clean, &catalog, JournalKind::Catalog)?,
+        Some(clean) => {
+            check_fingerprint(clean, &catalog, JournalKind::Catalog)?;
+            retract_close(&mut manifest);
+        }
         None => {
             manifest.distrust();
             catalog.distrust();

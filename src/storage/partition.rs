@@ -88,6 +88,8 @@ pub(crate) struct PartitionLog {
     vouched: bool,
     /// Rows that go with the next write to the manifest.
     pending: Vec<Row>,
+    /// Up to where the manifest must be durable for the rows that were written to be so.
+    rows_end: Offset,
     sealed: Vec<SegmentView>,
     active: Option<Active>,
     end: Offset,
@@ -120,10 +122,11 @@ struct ActiveFile {
 
 impl SyncTarget for ActiveFile {
     fn sync(&self) -> Result<(), Error> {
-        if let Some((manifest, row)) = &self.row {
-            manifest.until_durable(*row)?;
-        }
-        let synced = self.file.sync_data();
+        let listed = match &self.row {
+            Some((manifest, row)) => manifest.until_durable(*row).map_err(io::Error::from),
+            None => Ok(()),
+        };
+        let synced = listed.and_then(|()| self.file.sync_data());
         synced.map_err(|error| Error::in_doubt("sync failed", &self.path, error))
     }
 }
@@ -154,6 +157,7 @@ impl PartitionLog {
             rows,
             vouched,
             pending: Vec::new(),
+            rows_end: Offset::ZERO,
             sealed: Vec::new(),
             active: None,
             doomed: Vec::new(),
@@ -253,7 +257,23 @@ impl PartitionLog {
         }
         self.sealed = recovered.segments;
         self.doomed.extend(recovered.doomed);
+        if damage.is_none() {
+            self.doom_removed();
+        }
         Ok(damage)
+    }
+
+    /// Takes up the unlinking that the last session did not come to.
+    fn doom_removed(&mut self) {
+        let is_doomed = |key: &SegmentKey| {
+            let mut places = self.doomed.iter().map(|segment| segment.place());
+            places.any(|place| (place.base, place.salt) == *key)
+        };
+        let rows = self.rows.segments.iter();
+        let removed =
+            rows.filter(|(key, row)| row.state == SegmentRowState::Removed && !is_doomed(key));
+        let removed = removed.map(|(key, _)| self.segment(*key)).collect::<Vec<_>>();
+        self.doomed.extend(removed);
     }
 
     fn segment(&self, (base, salt): SegmentKey) -> Arc<Segment> {

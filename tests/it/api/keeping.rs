@@ -86,6 +86,7 @@ fn without_retention_nothing_goes() {
     disk.clock().advance(100 * YEAR);
     log.maintain().unwrap();
     assert_eq!(ends(&log).readable(), Offset::ZERO..offset(100));
+    drop(log);
     let log = reopen(&disk);
     log.maintain().unwrap();
     assert_eq!(ends(&log).readable(), Offset::ZERO..offset(100));
@@ -245,13 +246,38 @@ fn reading_beside_a_trim_gives_records_or_the_valid_range() {
         readers.into_iter().for_each(|reader| reader.join().unwrap());
     });
     assert_eq!(ends(&log).readable(), offset(2000)..offset(2000));
-    assert_eq!(files(dir.path()), 1);
     log.close().unwrap();
+    assert_eq!(files(dir.path()), 1, "what was being read has been unlinked since");
 }
 
+#[expect(clippy::disallowed_methods, reason = "the test counts what is left on the disk")]
 fn files(dir: &Path) -> usize {
-    let dir = dir.join("topics/1/0");
-    std::fs::read_dir(dir).unwrap().count()
+    std::fs::read_dir(dir.join("topics/1/0")).unwrap().count()
+}
+
+/// Every crash would leave a file behind that nobody ever unlinks.
+#[test]
+fn what_recovery_replaces_does_not_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path()).unwrap();
+    log.create_topic("t", TopicConfig::new()).unwrap();
+    send(&log, "t", &["a"]);
+    drop(log);
+    for lives in 2..10 {
+        let log = Log::open(dir.path()).unwrap();
+        send(&log, "t", &["a"]);
+        let replaced = log.recovery().partitions.iter().any(|found| found.kept_records > 0);
+        assert!(replaced, "the life before was too long: its end was noted");
+        let segments = log.stats().partitions[0].segments;
+        assert!(files(dir.path()) >= segments);
+        if lives % 3 == 0 {
+            log.close().unwrap();
+            assert_eq!(files(dir.path()), segments);
+            drop(Log::open(dir.path()).unwrap());
+            let log = Log::open(dir.path()).unwrap();
+            send(&log, "t", &["a"]);
+        }
+    }
 }
 
 /// Segments of an idle topic would never be sealed, so that retention could not let them go.
