@@ -30,6 +30,7 @@ use crate::storage::tail::{Laid, Opened, Tail, WriteFailure};
 use crate::storage::view::{SegmentState, SegmentView, View};
 use crate::sync::{Arc, Shared};
 
+mod beside;
 mod retention;
 mod rows;
 
@@ -453,6 +454,8 @@ impl Tail for PartitionLog {
         let damage = if self.vouched {
             self.trust_rows();
             None
+        } else if self.ground.read_only {
+            self.recover_beside(durable_end)?
         } else {
             self.recover(durable_end)?
         };
