@@ -19,3 +19,4 @@ mod sim;
 mod smoke;
 mod tidy;
 mod torn;
+mod waiting;
