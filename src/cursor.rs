@@ -30,18 +30,16 @@ impl Cursor {
         start: StartAt,
     ) -> Result<Self, Error> {
         shard.ensure_open()?;
-        let incarnation = shard.incarnation();
-        let (view, end) = shard.observe(|commit, view, _| (Arc::clone(view), commit.visible_end()));
-        let position = match start {
-            StartAt::Earliest => view.start,
-            StartAt::Latest => end,
-            StartAt::Offset(offset) if offset < view.start || offset > end => {
-                return Err(Error::out_of_range(offset, view.start..end));
+        loop {
+            let incarnation = shard.incarnation();
+            match position_of(&shard, start) {
+                Err(error) if looks_again(&shard, &error, incarnation)? => {}
+                Err(error) => return Err(error),
+                Ok(position) => {
+                    return Ok(Self { partition, shard, position, bookmark: None, incarnation });
+                }
             }
-            StartAt::Offset(offset) => offset,
-            StartAt::Timestamp(time) => view.find_time(time, view.start, end)?.unwrap_or(end),
-        };
-        Ok(Self { partition, shard, position, bookmark: None, incarnation })
+        }
     }
 
     pub(crate) fn partition(&self) -> &TopicPartition {
@@ -84,6 +82,19 @@ impl Cursor {
         until: Option<Offset>,
         max_bytes: usize,
     ) -> Result<Option<Fetched>, Error> {
+        loop {
+            match self.fetch_once(until, max_bytes) {
+                Err(error) if looks_again(&self.shard, &error, self.incarnation)? => {}
+                fetched => return fetched,
+            }
+        }
+    }
+
+    fn fetch_once(
+        &mut self,
+        until: Option<Offset>,
+        max_bytes: usize,
+    ) -> Result<Option<Fetched>, Error> {
         self.shard.ensure_open()?;
         let from = self.position;
         let incarnation = self.shard.incarnation();
@@ -122,6 +133,34 @@ impl Cursor {
         self.position = last.header().end_offset();
         Ok(Some(Fetched { partition: self.partition.clone(), from, batches }))
     }
+}
+
+/// The offset that `start` names.
+fn position_of(shard: &PartitionShard, start: StartAt) -> Result<Offset, Error> {
+    let (view, end) = shard.observe(|commit, view, _| (Arc::clone(view), commit.visible_end()));
+    match start {
+        StartAt::Earliest => Ok(view.start),
+        StartAt::Latest => Ok(end),
+        StartAt::Offset(offset) if offset < view.start || offset > end => {
+            Err(Error::out_of_range(offset, view.start..end))
+        }
+        StartAt::Offset(offset) => Ok(offset),
+        StartAt::Timestamp(time) => Ok(view.find_time(time, view.start, end)?.unwrap_or(end)),
+    }
+}
+
+/// Whether a look at the files that failed is worth another one.
+///
+/// So it is if they were opened anew since, and they are now if the process that writes them has
+/// let go of the one that is missing.
+fn looks_again(shard: &PartitionShard, error: &Error, incarnation: u64) -> Result<bool, Error> {
+    let Some(path) = error.path().filter(|_| error.kind() == ErrorKind::MissingSegment) else {
+        return Ok(false);
+    };
+    if shard.exclusive(|log, _| (log.notice_removal(path), None))?? {
+        shard.reopen()?;
+    }
+    Ok(shard.incarnation() != incarnation)
 }
 
 /// Records of one partition, in order.

@@ -246,6 +246,12 @@ impl Error {
         })
     }
 
+    /// Whether this tells of the same trouble in the same place as another error.
+    pub(crate) fn is_about_the_same(&self, other: &Self) -> bool {
+        let place = |error: &Self| (error.kind(), error.cause.path.clone(), error.byte());
+        place(self) == place(other)
+    }
+
     pub(crate) fn poisoned(first_cause: &Self) -> Self {
         Self::from_cause(Cause {
             path: first_cause.cause.path.clone(),

@@ -280,6 +280,7 @@ impl Log {
                 partition: self.inner.topics.place(id)?,
                 torn_bytes: report.torn_bytes,
                 kept_records: report.kept_records,
+                unproven_records: report.unproven_records,
                 aside: report.aside,
                 unknown_files: report.unknown,
                 damage: report.damage,

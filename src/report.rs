@@ -49,6 +49,8 @@ pub struct PartitionRecovery {
     pub torn_bytes: u64,
     /// Records kept that were not known to be durable; they are now.
     pub kept_records: u64,
+    /// Records that a log opened read-only does not show, because no file proves them durable yet.
+    pub unproven_records: u64,
     /// Segments behind a torn end: not part of the log any more, and left where they are.
     pub aside: Vec<PathBuf>,
     /// Files that the log does not know; they are left alone.

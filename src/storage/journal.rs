@@ -27,7 +27,6 @@ use crate::offset::{Offset, Timestamp};
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Ends, Refusal, SyncTarget, Want};
 use crate::storage::scan::scan;
-use crate::storage::segment::Mark;
 use crate::storage::shard::Shard;
 use crate::storage::tail::{Background, Laid, Opened, ShardOptions, Tail, WriteFailure};
 use crate::storage::walk::Walk;
@@ -194,10 +193,6 @@ pub(crate) struct JournalTail {
     salt: u32,
     file: Option<Arc<JournalFile>>,
     position: u64,
-    /// Below this byte the file may hold something else than zeros.
-    used: u64,
-    /// The key of the last frame that was read, and where it stands, if it is about one entry.
-    last: Option<(Vec<u8>, Mark)>,
     /// How far the file may grow before it is compacted.
     limit: u64,
     /// The next file, allocated ahead.
@@ -255,23 +250,14 @@ impl JournalTail {
         &self.entries
     }
 
-    /// Says that the last session ended without a clean close.
+    /// Has the state written as a new file before the next change.
     pub(crate) fn distrust(&mut self) {
         self.in_doubt = true;
     }
 
-    /// Takes back what the last session wrote last, an entry of this key: the next change is written
-    /// in its place.
-    ///
-    /// Whether its sync succeeded is not known here, and nothing that is written behind it could be
-    /// relied on if it did not.
-    pub(crate) fn retract(&mut self, key: &[u8]) {
+    /// Leaves an entry out of the next snapshot; the file that was read keeps it.
+    pub(crate) fn leave_out(&mut self, key: &[u8]) {
         self.entries.remove(key);
-        match self.last.take() {
-            Some((last, at)) if last == key => (self.position, self.end) = at,
-            // Other changes stand around it, and only a new file is without it.
-            _ => self.in_doubt = true,
-        }
     }
 
     /// What names the content, once it is read.
@@ -299,8 +285,6 @@ impl JournalTail {
             salt: 0,
             file: None,
             position: HEAD_BYTES as u64,
-            used: 0,
-            last: None,
             limit: 0,
             spare: None,
             in_doubt: false,
@@ -344,12 +328,8 @@ impl JournalTail {
         let pool = BufferPool::new();
         let start = (HEAD_BYTES as u64, base.min(head.mark));
         let mut walk = Walk::new(&file, &pool, seed, start, len);
-        let Self { entries, last, .. } = self;
-        let found = scan(&mut walk, head.mark, |position, header, batch| {
-            let key = batch.entries().next().filter(|_| header.count == 1).map(|(key, _)| key);
-            *last = key.map(|key| (key.to_vec(), (position, header.base_offset)));
-            apply(entries, batch.entries());
-        });
+        let entries = &mut self.entries;
+        let found = scan(&mut walk, head.mark, |_, _, batch| apply(entries, batch.entries()));
         let found = found.map_err(failed)?;
         if found.is_corrupt() {
             let (position, end) = found.good;
@@ -360,7 +340,6 @@ impl JournalTail {
             return Err(Error::corrupt(&path, position, end..found.known_mark, reason));
         }
         (self.position, self.end) = found.good;
-        self.used = self.position;
         self.limit = len;
         Ok(found.damage.is_some())
     }
@@ -401,7 +380,6 @@ impl JournalTail {
             .and_then(|()| self.env.fs.sync_dir(&self.dir))
             .map_err(|error| Error::io("rename failed", &path, error))?;
         self.position = bytes.len() as u64;
-        self.used = 0;
         self.limit = limit;
         self.salt = salt;
         self.end = end;
@@ -489,18 +467,13 @@ impl Tail for JournalTail {
         let at = if synced_before { Ends { durable_end: at.written_end, ..at } } else { at };
         self.lay_down(round, at);
         let file = self.file().map_err(unharmed)?;
-        let mut frames = round.iter().map(Batch::bytes).collect::<Vec<_>>().concat();
-        let position = self.position + frames.len() as u64;
-        // The rest of what is written over must not look like the beginning of a change.
-        let rest = self.used.saturating_sub(position);
-        frames.extend(std::iter::repeat_n(0, usize::try_from(rest).unwrap_or_default()));
+        let frames = round.iter().map(Batch::bytes).collect::<Vec<_>>().concat();
         if let Err(error) = file.file.write_at(&frames, self.position) {
             let error = Error::io("write failed", &file.path, error);
             self.in_doubt = true;
             return Err(WriteFailure { error, in_doubt: true });
         }
-        self.position = position;
-        self.used = 0;
+        self.position += frames.len() as u64;
         for batch in round {
             self.end = batch.header().end_offset();
             apply(&mut self.entries, batch.entries());

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::env::{EntryKind, Env, File};
+use crate::env::{DirEntry, EntryKind, Env, File};
 use crate::error::{Error, ErrorKind};
 use crate::format::frame::Place;
 use crate::format::head::HEAD_BYTES;
@@ -26,6 +26,8 @@ pub(crate) struct PartitionReport {
     pub(crate) torn_bytes: u64,
     /// Records above the known mark that were kept.
     pub(crate) kept_records: u64,
+    /// Records above the known mark that a second process does not get to see yet.
+    pub(crate) unproven_records: u64,
     /// Segments behind a torn tail, set aside.
     pub(crate) aside: Vec<PathBuf>,
     /// Files that the log does not know; they are left alone.
@@ -109,6 +111,9 @@ impl Patient<'_> {
             torn: false,
         };
         let mut candidates = Vec::new();
+        // First, because a writer may be at work: whatever stands in the list by now, every file
+        // before the last one of it has all its frames.
+        let entries = self.list()?;
         let listed = self.live_segments();
         let mut bases = listed.iter().skip(1).map(|(key, _)| key.0);
         for (key, row) in &listed {
@@ -125,7 +130,7 @@ impl Patient<'_> {
                 None => candidates.push(self.examine(*key, row)?),
             }
         }
-        self.find_strangers(&listed, &mut candidates, &mut verdict.report)?;
+        self.find_strangers(&entries, &listed, &mut candidates, &mut verdict.report)?;
         for candidate in &candidates {
             if let Found::Scanned { scan, .. } = &candidate.found {
                 verdict.known_mark = verdict.known_mark.max(scan.known_mark);
@@ -242,18 +247,21 @@ impl Patient<'_> {
         Ok(Found::Scanned { scan, len, last_append })
     }
 
+    fn list(&self) -> Result<Vec<DirEntry>, Error> {
+        match self.env.fs.read_dir(self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            listed => listed.map_err(|error| Error::io("list failed", self.dir, error)),
+        }
+    }
+
     /// Looks for segment files that no row names: those that continue the log count.
     fn find_strangers(
         &self,
+        entries: &[DirEntry],
         listed: &[(SegmentKey, SegmentRow)],
         candidates: &mut Vec<Candidate>,
         report: &mut PartitionReport,
     ) -> Result<(), Error> {
-        let entries = match self.env.fs.read_dir(self.dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("list failed", self.dir, error)),
-        };
         let last_base = listed.last().map_or(self.rows.row.start, |(key, _)| key.0);
         let mut strangers = Vec::new();
         for entry in entries {

@@ -117,6 +117,7 @@ pub(crate) struct Manifest {
     /// Whether this session has made sure that it may write.
     writing: AtomicBool,
     was_clean: bool,
+    home: JournalHome,
     /// The other journals, which must stand on solid ground before anything is written.
     dependents: Shared<Vec<Arc<Journal>>>,
 }
@@ -128,6 +129,7 @@ impl Manifest {
             journal: Journal::new(tail, home, None),
             writing: AtomicBool::new(false),
             was_clean,
+            home: home.clone(),
             dependents: Shared::default(),
         })
     }
@@ -139,22 +141,32 @@ impl Manifest {
 
     /// Must have succeeded before this session writes anything anywhere.
     ///
-    /// After a clean close the marker is durably overwritten; after any other end every journal is
-    /// written anew.
+    /// The manifest begins a new file, without the marker of a clean close: whether the last sync of
+    /// the old one succeeded is not known here, and nothing written behind it could be relied on.
+    /// After any other end the other journals begin anew as well.
     pub(crate) fn begin_writes(&self) -> Result<(), Error> {
         if self.writing.load(Ordering::Acquire) {
             return Ok(());
         }
-        if self.was_clean {
-            self.journal.append(&[(CLEAN_KEY.to_vec(), None)], Want::Durable)?;
-        } else {
-            self.journal.settle()?;
+        if self.home.read_only {
+            return Err(Error::bare(ErrorKind::ReadOnly));
         }
+        self.journal.settle()?;
         for journal in self.dependents.get() {
             journal.settle()?;
         }
         self.writing.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// The rows of a partition as they stand in the file now; none if the manifest has no such
+    /// partition any more.
+    pub(crate) fn read_rows(&self, id: ShardId) -> Result<Option<PartitionRows>, Error> {
+        let Some(found) = JournalTail::read(JournalKind::Manifest, &self.home)? else {
+            let dir = self.home.root.join(JournalKind::Manifest.dir_name());
+            return Err(Error::at_path(ErrorKind::Corrupt, &dir, "the manifest is missing"));
+        };
+        Ok(decode(&found.journal)?.partitions.remove(&id))
     }
 
     /// Writes rows as one unit; they are written when this returns, and durable only as `want`
@@ -195,9 +207,10 @@ impl Manifest {
     }
 }
 
-/// Has the next row written in the place of the clean-close marker.
-pub(crate) fn retract_close(tail: &mut JournalTail) {
-    tail.retract(CLEAN_KEY);
+/// Prepares a manifest that was read to begin a new file, in which no close is marked.
+pub(crate) fn begin_anew(tail: &mut JournalTail) {
+    tail.leave_out(CLEAN_KEY);
+    tail.distrust();
 }
 
 /// Reads the rows of a manifest.

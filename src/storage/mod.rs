@@ -1,5 +1,6 @@
 //! Files and threads: how a partition's bytes reach the disk, and how they come back.
 
+pub(crate) mod beside;
 pub(crate) mod buffer;
 pub(crate) mod commit;
 pub(crate) mod committer;

@@ -15,8 +15,9 @@ use crate::format::layout::{
     JournalKind, LOCK_FILE, TOPICS_DIR, parse_journal_name, parse_number, parse_segment_name,
 };
 use crate::offset::{ShardId, TopicId};
+use crate::storage::beside::until_settled;
 use crate::storage::journal::{Found, Journal, JournalHome, JournalTail, ensure_dir};
-use crate::storage::manifest::{CleanClose, Manifest, ManifestState, decode, retract_close};
+use crate::storage::manifest::{CleanClose, Manifest, ManifestState, begin_anew, decode};
 use crate::storage::waiter::Waiter;
 use crate::sync::{Arc, Weak};
 
@@ -133,27 +134,24 @@ pub(crate) fn open_journals(
     home: &JournalHome,
     opening: &mut Opening,
 ) -> Result<(Arc<Manifest>, Arc<Journal>, ManifestState), Error> {
-    let Some(manifest) = read_journal(JournalKind::Manifest, home)? else {
+    let books = match home.read_only {
+        true => until_settled(|| read_books(home))?,
+        false => read_books(home)?,
+    };
+    let Some(Books { manifest, catalog, state }) = books else {
         return create_journals(home);
     };
-    let mut manifest = note_torn(manifest, JournalKind::Manifest, opening);
-    let state = decode(&manifest)?;
-    let missing = || {
-        let dir = home.root.join(JournalKind::Catalog.dir_name());
-        Error::at_path(ErrorKind::Corrupt, &dir, "the catalog is missing")
-    };
-    let catalog = read_journal(JournalKind::Catalog, home)?.ok_or_else(missing)?;
-    let mut catalog = note_torn(catalog, JournalKind::Catalog, opening);
-    match &state.clean {
-        Some(clean) => {
-            check_fingerprint(clean, &catalog, JournalKind::Catalog)?;
-            retract_close(&mut manifest);
-        }
-        None => {
-            manifest.distrust();
-            catalog.distrust();
-        }
+    // Beside a writer, the end of a journal may be an entry that is just being written.
+    if !home.read_only {
+        let torn = [(&manifest, JournalKind::Manifest), (&catalog, JournalKind::Catalog)];
+        let torn = torn.iter().filter(|(found, _)| found.torn);
+        opening.torn_journals.extend(torn.map(|(_, kind)| kind.dir_name()));
     }
+    let (mut manifest, mut catalog) = (manifest.journal, catalog.journal);
+    if state.clean.is_none() {
+        catalog.distrust();
+    }
+    begin_anew(&mut manifest);
     opening.manifest_file = manifest.path();
     opening.catalog_file = catalog.path();
     opening.was_clean = state.clean.is_some();
@@ -180,7 +178,7 @@ fn create_journals(
     sync_entry(env, root)?;
     // The manifest comes last: where it stands, everything else does.
     ensure_dir(env, &root.join(TOPICS_DIR), root)?;
-    let catalog = match read_journal(JournalKind::Catalog, home)? {
+    let catalog = match JournalTail::read(JournalKind::Catalog, home)? {
         // No topic was ever made before there was a manifest.
         Some(found) if !found.journal.entries().is_empty() => return missing(),
         // Whoever made it may have ended before it was durable.
@@ -204,28 +202,29 @@ fn put_to_work(catalog: JournalTail, home: &JournalHome, manifest: &Arc<Manifest
     catalog
 }
 
-/// Reads a journal; beside a live writer its file may be replaced between being found and being
-/// opened.
-fn read_journal(kind: JournalKind, home: &JournalHome) -> Result<Option<Found>, Error> {
-    for _ in 0..READ_ONLY_TRIES {
-        match JournalTail::read(kind, home) {
-            Err(error)
-                if home.read_only
-                    && error.io_error().is_some_and(|io| io.kind() == io::ErrorKind::NotFound) => {}
-            other => return other,
-        }
-    }
-    JournalTail::read(kind, home)
+/// What the log knows of itself.
+struct Books {
+    manifest: Found,
+    catalog: Found,
+    state: ManifestState,
 }
 
-/// Each try meets another compaction of the writer; so many in a row do not happen.
-const READ_ONLY_TRIES: usize = 100;
-
-fn note_torn(found: Found, kind: JournalKind, opening: &mut Opening) -> JournalTail {
-    if found.torn {
-        opening.torn_journals.push(kind.dir_name());
+/// Reads the journals; none if there is no manifest.
+fn read_books(home: &JournalHome) -> Result<Option<Books>, Error> {
+    // First, because the manifest lists a topic's partitions before the catalog has the topic:
+    // beside a writer, whatever was read here is listed there.
+    let catalog = JournalTail::read(JournalKind::Catalog, home);
+    let Some(manifest) = JournalTail::read(JournalKind::Manifest, home)? else { return Ok(None) };
+    let state = decode(&manifest.journal)?;
+    let missing = || {
+        let dir = home.root.join(JournalKind::Catalog.dir_name());
+        Error::at_path(ErrorKind::Corrupt, &dir, "the catalog is missing")
+    };
+    let catalog = catalog?.ok_or_else(missing)?;
+    if let Some(clean) = &state.clean {
+        check_fingerprint(clean, &catalog.journal, JournalKind::Catalog)?;
     }
-    found.journal
+    Ok(Some(Books { manifest, catalog, state }))
 }
 
 /// A clean close names what the other journals held; anything else was changed behind the log's

@@ -30,6 +30,7 @@ use crate::storage::tail::{Laid, Opened, Tail, WriteFailure};
 use crate::storage::view::{SegmentState, SegmentView, View};
 use crate::sync::{Arc, Shared};
 
+mod beside;
 mod retention;
 mod rows;
 
@@ -88,6 +89,8 @@ pub(crate) struct PartitionLog {
     vouched: bool,
     /// Rows that go with the next write to the manifest.
     pending: Vec<Row>,
+    /// Up to where the manifest must be durable for the rows that were written to be so.
+    rows_end: Offset,
     sealed: Vec<SegmentView>,
     active: Option<Active>,
     end: Offset,
@@ -155,6 +158,7 @@ impl PartitionLog {
             rows,
             vouched,
             pending: Vec::new(),
+            rows_end: Offset::ZERO,
             sealed: Vec::new(),
             active: None,
             doomed: Vec::new(),
@@ -254,7 +258,23 @@ impl PartitionLog {
         }
         self.sealed = recovered.segments;
         self.doomed.extend(recovered.doomed);
+        if damage.is_none() {
+            self.doom_removed();
+        }
         Ok(damage)
+    }
+
+    /// Takes up the unlinking that the last session did not come to.
+    fn doom_removed(&mut self) {
+        let is_doomed = |key: &SegmentKey| {
+            let mut places = self.doomed.iter().map(|segment| segment.place());
+            places.any(|place| (place.base, place.salt) == *key)
+        };
+        let rows = self.rows.segments.iter();
+        let removed =
+            rows.filter(|(key, row)| row.state == SegmentRowState::Removed && !is_doomed(key));
+        let removed = removed.map(|(key, _)| self.segment(*key)).collect::<Vec<_>>();
+        self.doomed.extend(removed);
     }
 
     fn segment(&self, (base, salt): SegmentKey) -> Arc<Segment> {
@@ -434,6 +454,8 @@ impl Tail for PartitionLog {
         let damage = if self.vouched {
             self.trust_rows();
             None
+        } else if self.ground.read_only {
+            self.recover_beside(durable_end)?
         } else {
             self.recover(durable_end)?
         };

@@ -61,12 +61,11 @@ pub(crate) fn recover(
         last_append: verdict.last_append,
         report: std::mem::take(&mut verdict.report),
     };
-    if read_only || recovered.report.damage.is_some() {
-        // Nothing may change, and what no evidence proves durable is not served to a second
-        // process.
-        if read_only {
-            recovered.end = recovered.end.min(mark).max(patient.rows.row.start);
-        }
+    if read_only {
+        recovered.show(verdict.segments, mark.max(patient.rows.row.start));
+        return Ok(recovered);
+    }
+    if recovered.report.damage.is_some() {
         recovered.segments = verdict.segments;
         return Ok(recovered);
     }
@@ -81,6 +80,21 @@ pub(crate) fn recover(
 }
 
 impl Recovered {
+    /// Shows a second process what is proven; the rest may be the work of a writer that is alive.
+    ///
+    /// Nothing is cut off, set aside or made durable, whatever the files look like at this moment.
+    fn show(&mut self, mut segments: Vec<SegmentView>, proven_end: Offset) {
+        let end = self.end.min(proven_end);
+        let report = &mut self.report;
+        report.unproven_records = self.end.value() - end.value();
+        report.kept_records = 0;
+        report.torn_bytes = 0;
+        report.aside.clear();
+        segments.retain(|view| view.segment.base() < end);
+        self.segments = segments;
+        self.end = end;
+    }
+
     fn drop_segments(&mut self, patient: &Patient<'_>, verdict: &Verdict) {
         for (key, state) in &verdict.dropped {
             let last_append = verdict.last_append;

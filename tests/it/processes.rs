@@ -4,6 +4,7 @@
 //! [`child`]; a variable of the environment tells that test which role to play. What a child does
 //! and what it has done go over its pipes, line by line, so that nothing here depends on time.
 
+mod beside;
 mod child;
 mod kills;
 mod locks;

@@ -95,12 +95,18 @@ impl PartitionLog {
         self.pending.push(Row::Partition(self.id, self.rows.row));
     }
 
-    /// Unlinks the files of segments that nobody reads any more, and forgets their rows.
-    pub(crate) fn unlink_doomed(&mut self) -> Result<(), Error> {
+    /// Unlinks the files of segments that nobody reads any more, and forgets their rows; true if
+    /// others are still being read.
+    pub(crate) fn unlink_doomed(&mut self) -> Result<bool, Error> {
         if self.doomed.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        if !self.pending.is_empty() {
+        // The rows that let go of the files must be durable before the files are gone, those that
+        // were read at open included.
+        self.ground.manifest.begin_writes()?;
+        if self.pending.is_empty() {
+            self.ground.manifest.until_durable(self.rows_end)?;
+        } else {
             self.put_pending(Want::Durable)?;
         }
         let doomed = std::mem::take(&mut self.doomed);
@@ -121,12 +127,13 @@ impl PartitionLog {
             self.rows.segments.remove(&key);
             self.pending.push(Row::DropSegment(self.id, key));
         }
+        let is_left = !self.doomed.is_empty();
         if self.pending.is_empty() {
-            return Ok(());
+            return Ok(is_left);
         }
         let synced = self.ground.env.fs.sync_dir(&self.dir);
         synced.map_err(|error| Error::io("sync failed", &self.dir, error))?;
-        self.put_pending(Want::Written).map(|_| ())
+        self.put_pending(Want::Written).map(|_| is_left)
     }
 }
 

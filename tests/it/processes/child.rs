@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use brooklet::testing::disk_env;
-use brooklet::{Acks, Log, LogOptions, Offset, PartitionId, Record, TopicPartition};
+use brooklet::{Acks, Log, LogOptions, Offset, PartitionId, Record, TopicConfig, TopicPartition};
 
 /// Selects the role of a child; without it the test that plays the child returns at once.
 const ROLE: &str = "BROOKLET_TEST_ROLE";
@@ -26,6 +26,7 @@ fn run() {
         "writer" => serve(dir),
         "storm" => storm(dir),
         "contender" => contend(dir),
+        "restless" => stir(dir),
         other => panic!("no role is called {other}"),
     }
 }
@@ -144,6 +145,7 @@ fn serve(dir: &Path) {
             "churn" => churn(open, number),
             "trim" => say(&format!("trimmed {}", open.trim(&place(), number.into()).unwrap())),
             "maintain" => open.maintain().unwrap(),
+            "delete" => open.delete_topic(TOPIC).unwrap(),
             "close" => log.take().unwrap().close().unwrap(),
             other => panic!("no command is called {other}"),
         }
@@ -178,6 +180,26 @@ fn churn(log: &Log, turns: u64) {
         say(&format!("trimming {before}"));
         log.trim(&place(), before.into()).unwrap();
         say(&format!("trimmed {before}"));
+    }
+}
+
+/// Opens and ends the log again and again, and makes and deletes a topic each time.
+fn stir(dir: &Path) {
+    say_start();
+    for turn in 0_u64.. {
+        let log = Log::open(dir).unwrap();
+        let passing = format!("passing-{turn}");
+        log.create_topic(&passing, TopicConfig::new()).unwrap();
+        log.producer(&passing).unwrap().send(Record::new("gone soon")).unwrap();
+        append(&log, 1);
+        log.delete_topic(&passing).unwrap();
+        // Every third session ends as if it had crashed, so that journals are written anew.
+        if turn % 3 == 2 {
+            drop(log);
+        } else {
+            log.close().unwrap();
+        }
+        say(&format!("turn {turn}"));
     }
 }
 
@@ -242,7 +264,7 @@ fn rain(log: &Log, (name, acks): (&str, Acks), round: &str, before_turn: impl Fn
         let size = if turn % 7 == 6 { 4 } else { 1 };
         let values = (count..count + size).map(|number| storm_value(round, name, number));
         let values = values.collect::<Vec<_>>();
-        let receipts = producer.send_all(values.iter().map(|value| Record::new(value))).unwrap();
+        let receipts = producer.send_all(values.iter().map(Record::new)).unwrap();
         let offsets = receipts.iter().flat_map(|receipt| {
             let offsets = receipt.offsets();
             offsets.start.value()..offsets.end.value()

@@ -65,7 +65,10 @@ impl Heard {
         assert_eq!(offsets.end.value(), end);
         let lost = self.acked.range(end..).next();
         assert_eq!(lost, None, "an acknowledged record is lost; the log ends at {end}");
-        assert!(log.recovery().is_whole(), "{:?}", log.recovery());
+        // The last write may be torn: the kernel ends it between two pages when the process dies.
+        for found in log.recovery().partitions {
+            assert!(found.damage.is_none() && found.aside.is_empty(), "{found:?}");
+        }
     }
 }
 

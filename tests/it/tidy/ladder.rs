@@ -52,6 +52,7 @@ const FLOORS: [&[&str]; 10] = [
         "storage/walk",
         "storage/files",
         "storage/buffer",
+        "storage/beside",
     ],
     &[
         "producer",
