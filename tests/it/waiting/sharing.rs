@@ -89,7 +89,8 @@ fn leaders_hand_on_until_nobody_waits() {
             });
         }
     });
-    assert_eq!(scene.values().len(), 6 * count + 1);
+    scene.producer(Acks::Durable).send(Record::new("last")).unwrap();
+    assert_eq!(scene.values().len(), 6 * count + 2);
     scene.log.close().unwrap();
 }
 
