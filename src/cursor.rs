@@ -122,7 +122,10 @@ impl Cursor {
         let batches = match tail {
             Some(batches) => batches,
             None => {
-                let (chunk, bookmark) = view.fetch(from, end, self.bookmark, max_bytes)?;
+                let fetched = view.fetch(from, end, self.bookmark, max_bytes);
+                // The files of a deleted topic go, whoever is reading them.
+                let closed = || self.shard.observe(|commit, _, _| commit.closed().cloned());
+                let (chunk, bookmark) = fetched.map_err(|error| closed().unwrap_or(error))?;
                 self.bookmark = Some(bookmark);
                 chunk.batches
             }

@@ -17,5 +17,7 @@ mod processes;
 mod quakes;
 mod sim;
 mod smoke;
+mod stress;
 mod tidy;
 mod torn;
+mod waiting;

@@ -1,0 +1,165 @@
+//! Many share one sync, timed syncs come when they are due, and readers are woken by either.
+
+use std::thread;
+use std::time::Duration;
+
+use brooklet::testing::{OpKind, SimDisk, open};
+use brooklet::{Acks, LogOptions, Record, StartAt, SyncPolicy, TopicConfig};
+
+use super::{Scene, place, until};
+
+/// A record that nobody waits for would stay invisible until the next one comes.
+#[test]
+fn one_written_record_followed_by_silence_becomes_visible() {
+    for policy in [SyncPolicy::Always, SyncPolicy::Never] {
+        for acks in [Acks::None, Acks::Written] {
+            let scene = Scene::new(LogOptions::new(), TopicConfig::new().sync(policy));
+            let mut reader = scene.log.reader("t").start_at(StartAt::Latest).open().unwrap();
+            thread::scope(|scope| {
+                let seen = scope.spawn(|| reader.next().unwrap().unwrap());
+                let receipt = scene.producer(acks).send(Record::new("alone")).unwrap();
+                let record = seen.join().unwrap();
+                assert_eq!(record.offset(), receipt.offset());
+                assert_eq!(record.value(), Some(&b"alone"[..]));
+            });
+        }
+    }
+}
+
+/// A submitted record would wait for somebody who waits.
+#[test]
+fn one_submitted_record_followed_by_silence_becomes_visible() {
+    let scene = Scene::new(LogOptions::new(), TopicConfig::new());
+    let mut reader = scene.log.reader("t").start_at(StartAt::Latest).open().unwrap();
+    let _pending = scene.producer(Acks::Durable).submit(Record::new("alone"));
+    assert_eq!(reader.next().unwrap().unwrap().value(), Some(&b"alone"[..]));
+}
+
+/// Consumers of an `Always` topic would see what a power cut can take back.
+#[test]
+fn nothing_is_seen_before_it_is_durable() {
+    let scene = Scene::new(LogOptions::new(), TopicConfig::new());
+    let mut reader = scene.log.reader("t").start_at(StartAt::Latest).open().unwrap();
+    scene.hold_syncs();
+    let receipt = scene.producer(Acks::Written).send(Record::new("alone")).unwrap();
+    scene.disk.wait_for_waiting_syncs(1);
+    assert!(reader.poll(Duration::ZERO).is_none());
+    assert_eq!(scene.log.offsets(&place()).unwrap().end, receipt.offset());
+    scene.disk.release_syncs();
+    assert_eq!(reader.next().unwrap().unwrap().offset(), receipt.offset());
+}
+
+/// Every sender would pay for a sync of its own.
+#[test]
+fn threads_that_wait_for_durability_share_syncs() {
+    let scene = Scene::new(LogOptions::new(), TopicConfig::new());
+    let before = scene.syncs();
+    scene.hold_syncs();
+    thread::scope(|scope| {
+        let sends = || scene.producer(Acks::Durable).send(Record::new("shared")).unwrap();
+        let senders: Vec<_> = (0..32).map(|_| scope.spawn(sends)).collect();
+        scene.disk.wait_for_waiting_syncs(1);
+        until(|| scene.written_end() == 33);
+        assert_eq!(scene.disk.syncs_waiting(), 1, "one sync of a file at a time");
+        assert_eq!(scene.log.offsets(&place()).unwrap().durable_end.value(), 1);
+        scene.disk.release_syncs();
+        let offsets = senders.into_iter().map(|sender| sender.join().unwrap().offset().value());
+        let mut offsets = offsets.collect::<Vec<_>>();
+        offsets.sort_unstable();
+        assert!(offsets.into_iter().eq(1..=32));
+    });
+    let syncs = scene.syncs() - before;
+    assert!(syncs <= 2, "{syncs} syncs: one was under way, and one more covers everybody");
+}
+
+/// Leaders that hand on to each other would leave the last one without a sync, for ever.
+#[test]
+fn leaders_hand_on_until_nobody_waits() {
+    let scene = Scene::new(LogOptions::new(), TopicConfig::new().segment_bytes(64 * 1024));
+    let count = 3000;
+    thread::scope(|scope| {
+        for number in 0..6 {
+            let scene = &scene;
+            scope.spawn(move || {
+                let acks = if number % 2 == 0 { Acks::Durable } else { Acks::Written };
+                let producer = scene.producer(acks);
+                for _ in 0..count {
+                    producer.send(Record::new("handed on")).unwrap();
+                }
+            });
+        }
+    });
+    scene.producer(Acks::Durable).send(Record::new("last")).unwrap();
+    assert_eq!(scene.values().len(), 6 * count + 2);
+    scene.log.close().unwrap();
+}
+
+/// The syncs of one partition would keep the records of another one waiting.
+#[test]
+fn partitions_sync_side_by_side() {
+    let scene = Scene::new(LogOptions::new(), TopicConfig::new().partitions(4));
+    let producer = scene.producer(Acks::Durable);
+    let to = |partition: u32| {
+        let fixed = brooklet::partitioner::Fixed(partition.into());
+        producer.clone().partitioner(fixed)
+    };
+    for partition in 0..4 {
+        to(partition).send(Record::new("warm")).unwrap();
+    }
+    scene.hold_syncs();
+    let pending: Vec<_> =
+        (0..4).map(|partition| to(partition).submit(Record::new("cold"))).collect();
+    scene.disk.wait_for_waiting_syncs(4);
+    scene.disk.release_syncs();
+    for (partition, pending) in (0..).zip(pending) {
+        assert_eq!(pending.wait().unwrap().partition().value(), partition);
+    }
+}
+
+/// Timed syncs would come too early and cost, or too late and lose.
+#[test]
+fn a_timed_sync_comes_when_it_is_due_and_not_before() {
+    let disk = SimDisk::new(3);
+    let log = open(&disk.env(), disk.root().join("log"), LogOptions::new()).unwrap();
+    let interval = Duration::from_millis(200);
+    log.create_topic("t", TopicConfig::new().sync(SyncPolicy::Every(interval))).unwrap();
+    let producer = log.producer("t").unwrap();
+    let syncs = || {
+        let is_sync = |op: &&brooklet::testing::Op| op.kind == OpKind::Sync;
+        disk.log()
+            .iter()
+            .filter(is_sync)
+            .filter(|op| op.path.extension().is_some_and(|e| e == "seg"))
+            .count()
+    };
+    producer.send(Record::new("makes the file")).unwrap();
+    disk.clock().advance(interval);
+    log.maintain().unwrap();
+    let mut before = syncs();
+    for round in 1..=3 {
+        let receipt = producer.send(Record::new("timed")).unwrap();
+        let durable_end = || log.offsets(&place()).unwrap().durable_end;
+        disk.clock().advance(interval / 2);
+        producer.send(Record::new("does not push it back")).unwrap();
+        log.maintain().unwrap();
+        assert_eq!(syncs(), before, "round {round}: a sync before it was due");
+        assert!(durable_end() <= receipt.offset());
+        disk.clock().advance(interval / 2);
+        log.maintain().unwrap();
+        assert_eq!(syncs(), before + 1, "round {round}: one sync for both");
+        assert!(durable_end() > receipt.offset());
+        before = syncs();
+        disk.clock().advance(interval * 2);
+        log.maintain().unwrap();
+        assert_eq!(syncs(), before, "round {round}: a sync of nothing");
+    }
+}
+
+/// A log with threads would leave records of a timed topic unsynced until somebody asks.
+#[test]
+fn a_timed_sync_comes_by_itself_where_there_are_threads() {
+    let policy = SyncPolicy::Every(Duration::from_millis(5));
+    let scene = Scene::new(LogOptions::new(), TopicConfig::new().sync(policy));
+    let receipt = scene.producer(Acks::Written).send(Record::new("timed")).unwrap();
+    until(|| scene.log.offsets(&place()).unwrap().durable_end > receipt.offset());
+}
