@@ -10,7 +10,7 @@ use crate::config::{Retention, SyncPolicy, TopicConfig};
 use crate::error::{Error, ErrorKind};
 use crate::name::TopicName;
 use crate::offset::{Offset, PartitionId, ShardId, TopicId, TopicPartition};
-use crate::storage::commit::Want;
+use crate::storage::commit::{Refusal, Want};
 use crate::storage::journal::Journal;
 use crate::storage::store::{PartitionShard, Store};
 use crate::sync::{Arc, Shared};
@@ -87,8 +87,11 @@ pub(crate) fn write_topic(
 }
 
 /// Removes the entry of a topic, durably.
-pub(crate) fn remove_topic(journal: &Journal, name: &TopicName) -> Result<Offset, Error> {
-    journal.append(&[(name.as_str().as_bytes().to_vec(), None)], Want::Durable)
+///
+/// # Errors
+/// What the system says, and whether the entry may be gone all the same.
+pub(crate) fn remove_topic(journal: &Journal, name: &TopicName) -> Result<Offset, Refusal> {
+    journal.try_append(&[(name.as_str().as_bytes().to_vec(), None)], Want::Durable)
 }
 
 /// Reads all topics from the catalog's entries.

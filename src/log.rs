@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::catalog::{Topic, remove_topic};
 use crate::config::{BackgroundError, LogOptions, TopicConfig};
 use crate::env::{Env, disk, memory};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Fate};
 use crate::name::TopicName;
 use crate::offset::{Offset, PartitionId, TopicPartition};
 use crate::producer::Producer;
@@ -14,7 +14,7 @@ use crate::reader::ReaderBuilder;
 use crate::report::{
     Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
 };
-use crate::storage::commit::Budget;
+use crate::storage::commit::{Budget, Refusal};
 use crate::storage::committer::Committer;
 use crate::storage::store::{PartitionShard, Store, StoreOptions};
 use crate::storage::tail::BackgroundFailure;
@@ -132,12 +132,20 @@ impl Log {
     ///
     /// # Errors
     /// `UnknownTopic`, `ReadOnly`, `Closed`, and what the system says. If the files could not be
-    /// removed, the topic is gone all the same, and the next open removes them.
+    /// removed, the topic is gone all the same, and the next open removes them. If the deletion
+    /// itself was written only half-way, the topic cannot be used any more, and the next open finds
+    /// it or not.
     pub fn delete_topic(&self, name: &str) -> Result<(), Error> {
         let told = |error: Error| error.during(format_args!("delete topic {name}"));
         let _turn = self.inner.begin_change().map_err(told)?;
         let topic = self.inner.topic(name).map_err(told)?;
-        remove_topic(self.inner.store.catalog(), &topic.name).map_err(told)?;
+        if let Err(Refusal { error, fate }) = remove_topic(self.inner.store.catalog(), &topic.name)
+        {
+            if fate == Fate::Unknown {
+                self.inner.disown(&topic);
+            }
+            return Err(told(error));
+        }
         self.inner.topics.by_name.with(|topics| topics.remove(&topic.name));
         let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted");
         self.inner.store.drop_topic(topic.id, &reason).map_err(told)?;

@@ -50,7 +50,9 @@ impl Batch {
     /// One batch of one record.
     pub(crate) fn of(record: &Record<'_>, record_bytes_max: usize) -> Result<Self, Error> {
         let size = checked_size(record, record_bytes_max)?;
-        let mut builder = BatchBuilder::with_capacity(HEADER_BYTES + size + ALIGNMENT);
+        // Filled to the last byte, the memory becomes shared bytes without another allocation.
+        let exact = (HEADER_BYTES + size).next_multiple_of(ALIGNMENT);
+        let mut builder = BatchBuilder::with_capacity(exact);
         builder.write(record, size, 0);
         Ok(builder.finish())
     }
@@ -76,9 +78,19 @@ impl Batch {
         self.header
     }
 
+    /// The header as it was laid down.
+    pub(crate) fn header(&self) -> &FrameHeader {
+        &self.header
+    }
+
     /// The frame's bytes; only after [`lay_down`](Self::lay_down) are they worth writing.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Goes over keys and values alone, as a journal that has just written them does.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        entries(self.bytes.get(HEADER_BYTES..).unwrap_or_default(), self.header.count)
     }
 
     /// The frame's bytes, to be shared with readers.
@@ -121,7 +133,7 @@ impl BatchBuilder {
     /// Adds a record, unless it does not fit this batch: then the batch is to be finished and a new
     /// one begun.
     ///
-    /// A record does not fit if the frame would pass `limit` (the first record always fits), or if
+    /// A record does not fit if the records would pass `limit` (the first record always fits), or if
     /// its time lies more than about 24 days from the first one's.
     ///
     /// # Errors
@@ -143,7 +155,8 @@ impl BatchBuilder {
             }
             _ => 0,
         };
-        let full = self.bytes.len() + size > limit.min(FRAME_BYTES_MAX - ALIGNMENT);
+        let records = self.bytes.len() - HEADER_BYTES + size;
+        let full = records > limit.min(FRAME_BYTES_MAX - HEADER_BYTES - ALIGNMENT);
         if full && self.count > 0 {
             return Ok(Fit::NextBatch);
         }
@@ -340,12 +353,7 @@ impl StoredBatch {
 
     /// Goes over keys and values alone; this is how journals read their entries.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let mut rest = &self.body[..];
-        (0..self.header.count).map_while(move |_| {
-            let (record, behind) = RawRecord::split(rest)?;
-            rest = behind;
-            Some((record.key.unwrap_or_default(), record.value))
-        })
+        entries(&self.body, self.header.count)
     }
 
     fn time_of(&self, own_delta: Option<i32>) -> Timestamp {
@@ -416,6 +424,15 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
+fn entries(body: &[u8], count: u32) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let mut rest = body;
+    (0..count).map_while(move |_| {
+        let (record, behind) = RawRecord::split(rest)?;
+        rest = behind;
+        Some((record.key.unwrap_or_default(), record.value))
+    })
+}
+
 struct RawRecord<'a> {
     key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
@@ -461,5 +478,313 @@ impl<'a> RawRecord<'a> {
             own_delta: (flags & HAS_TIME != 0).then_some(i32::from_le_bytes([t0, t1, t2, t3])),
         };
         Some((record, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::frame::Place;
+    use crate::offset::{PartitionId, ShardId, TopicId};
+    use crate::record::StoredRecord;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Owned {
+        key: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+        headers: Vec<(String, Option<Vec<u8>>)>,
+        time: Option<i64>,
+    }
+
+    impl Owned {
+        fn record(&self) -> Record<'_> {
+            let mut record = match &self.value {
+                Some(value) => Record::new(value),
+                None => Record::without_value(),
+            };
+            if let Some(key) = &self.key {
+                record = record.key(key);
+            }
+            if let Some(time) = self.time {
+                record = record.timestamp(Timestamp::from_millis(time));
+            }
+            for (name, value) in &self.headers {
+                record = match value {
+                    Some(value) => record.header(name, value),
+                    None => record.header_without_value(name),
+                };
+            }
+            record
+        }
+
+        fn of(record: &StoredRecord, own_time: bool) -> Self {
+            let headers = record.headers().iter();
+            Self {
+                key: record.key().map(<[u8]>::to_vec),
+                value: record.value().map(<[u8]>::to_vec),
+                headers: headers
+                    .map(|header| (header.name.to_owned(), header.value.map(<[u8]>::to_vec)))
+                    .collect(),
+                time: own_time.then(|| record.timestamp().as_millis()),
+            }
+        }
+    }
+
+    const APPENDED: i64 = 1_700_000_000_000;
+    const LIMIT: usize = 1024;
+
+    fn seed() -> Seed {
+        let shard = ShardId { topic: TopicId::new(1), partition: PartitionId::new(0) };
+        Place { shard, base: Offset::ZERO, salt: 5 }.seed()
+    }
+
+    fn orders() -> TopicPartition {
+        TopicPartition::new("orders".parse().unwrap(), PartitionId::new(0))
+    }
+
+    fn laid(batch: Batch, base: u64) -> (FrameHeader, Bytes) {
+        let mut batch = batch;
+        let at = LayDown {
+            base_offset: Offset::new(base),
+            durable_end: Offset::new(base),
+            append_time: Timestamp::from_millis(APPENDED),
+        };
+        let header = batch.lay_down(seed(), at);
+        (header, batch.into_bytes())
+    }
+
+    fn owned() -> impl Strategy<Value = Owned> {
+        let bytes = || prop::option::of(prop::collection::vec(any::<u8>(), 0..40));
+        let headers = prop::collection::vec((".{0,6}", bytes()), 0..4);
+        // Times within the reach of one batch, and on both sides of its base.
+        let time = prop::option::of(-1_000_000_000_i64..1_000_000_000);
+        (bytes(), bytes(), headers, time).prop_map(|(key, value, headers, time)| Owned {
+            key,
+            value,
+            headers,
+            time,
+        })
+    }
+
+    /// A body under good checksums, with the count that its header is to claim.
+    fn forged(body: &[u8], count: u32) -> Result<StoredBatch, FrameError> {
+        let mut frame = vec![0; HEADER_BYTES];
+        frame.extend(body);
+        let header = FrameHeader {
+            length: u32::try_from(frame.len()).unwrap(),
+            base_offset: Offset::ZERO,
+            body_checksum: crc32fast::hash(body),
+            count,
+            attributes: 0,
+            durable_lag: 0,
+            append_time: Timestamp::from_millis(0),
+            base_timestamp: Timestamp::from_millis(i64::MAX),
+            max_time_delta: 0,
+        };
+        assert!(header.encode(&mut frame, seed()));
+        let header = FrameHeader::decode(&frame, seed())?;
+        StoredBatch::check(header, Bytes::from(frame))
+    }
+
+    proptest! {
+        /// What is sent would not be what is read.
+        #[test]
+        fn batches_come_back(records in prop::collection::vec(owned(), 1..20), base in any::<u32>()) {
+            let mut builder = BatchBuilder::with_capacity(0);
+            for record in &records {
+                let fit = builder.push(&record.record(), LIMIT, FRAME_BYTES_MAX).unwrap();
+                prop_assert_eq!(fit, Fit::Taken);
+            }
+            let (header, bytes) = laid(builder.finish(), base.into());
+            prop_assert_eq!(FrameHeader::decode(&bytes, seed()), Ok(header));
+            prop_assert!(header.len() == bytes.len() && bytes.len().is_multiple_of(ALIGNMENT));
+            let stored = StoredBatch::check(header, bytes).unwrap();
+            let place = orders();
+            let found: Vec<_> =
+                stored.records(&place, Offset::ZERO).map(|record| record.to_stored()).collect();
+            prop_assert_eq!(found.len(), records.len());
+            for ((found, sent), offset) in found.iter().zip(&records).zip(u64::from(base)..) {
+                prop_assert_eq!(found.offset().value(), offset);
+                prop_assert_eq!(&Owned::of(found, sent.time.is_some()), sent);
+                let time = sent.time.unwrap_or(APPENDED);
+                prop_assert_eq!(found.timestamp().as_millis(), time);
+                prop_assert!(header.max_timestamp().unwrap().as_millis() >= time);
+            }
+            // Part of a batch is the same records, from wherever it is begun.
+            let from = Offset::new(u64::from(base) + records.len() as u64 / 2);
+            let part = stored.records(&place, from).map(|record| record.to_stored());
+            prop_assert!(part.eq(found.iter().filter(|record| record.offset() >= from).cloned()));
+            let (again, bytes) = laid(stored.to_batch(), base.into());
+            prop_assert_eq!(again, header);
+            prop_assert!(StoredBatch::check(again, bytes).is_ok());
+        }
+
+        /// Bytes that are no records would be read as some, hang, or stop the program.
+        #[test]
+        fn any_body_can_be_checked(body in prop::collection::vec(any::<u8>(), 0..40), count in 0_u32..9) {
+            let mut body = body;
+            body.resize(body.len().next_multiple_of(ALIGNMENT), 0);
+            if let Ok(batch) = forged(&body, count) {
+                let place = orders();
+                prop_assert_eq!(batch.records(&place, Offset::ZERO).count(), count as usize);
+                for record in batch.records(&place, Offset::ZERO) {
+                    prop_assert_eq!(record.headers().iter().count(), record.headers().len());
+                    let _ = record.to_stored();
+                }
+                prop_assert_eq!(batch.entries().count(), count as usize);
+                let _ = batch.first_at_or_after(Timestamp::from_millis(i64::MAX), Offset::ZERO);
+            }
+        }
+
+        /// One changed byte of a body would be served.
+        #[test]
+        fn a_body_with_any_byte_changed_is_refused(at in any::<prop::sample::Index>(), by in 1..=u8::MAX) {
+            let record = Record::new("value").key("key").header("name", "text");
+            let (header, bytes) = laid(Batch::of(&record, LIMIT).unwrap(), 0);
+            let mut bytes = bytes.to_vec();
+            let at = HEADER_BYTES + at.index(bytes.len() - HEADER_BYTES);
+            bytes[at] ^= by;
+            let found = StoredBatch::check(header, Bytes::from(bytes));
+            prop_assert_eq!(found.unwrap_err(), FrameError::BodyChecksum);
+        }
+
+        /// A frame whose end is not there would be read beyond it.
+        #[test]
+        fn a_frame_with_its_end_missing_is_refused(cut in 0_usize..80) {
+            let (header, bytes) = laid(Batch::of(&Record::new("value"), LIMIT).unwrap(), 0);
+            prop_assume!(cut < bytes.len());
+            let found = StoredBatch::check(header, bytes.slice(..cut));
+            prop_assert_eq!(found.unwrap_err(), FrameError::Short);
+        }
+    }
+
+    /// One record's fixed part, and what stands behind it.
+    fn raw(behind: u32, key: u16, flags: u8, headers: u8, rest: &[u8]) -> Vec<u8> {
+        let mut bytes = behind.to_le_bytes().to_vec();
+        bytes.extend([0; 4]);
+        bytes.extend(key.to_le_bytes());
+        bytes.extend([flags, headers]);
+        bytes.extend(rest);
+        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+        bytes
+    }
+
+    /// A malicious frame under good checksums would be served, allocate, or stop the program.
+    #[test]
+    fn records_that_contradict_their_frame_are_refused() {
+        let both = HAS_KEY | HAS_VALUE;
+        let name = |len: u16, value: u32, text: &[u8]| {
+            let mut header = len.to_le_bytes().to_vec();
+            header.extend([HEADER_HAS_VALUE, 0]);
+            header.extend(value.to_le_bytes());
+            header.extend(text);
+            header
+        };
+        let cases = [
+            ("a count without records", Vec::new(), 1),
+            ("a huge count", raw(0, 0, 0, 0, &[]), u32::MAX),
+            (
+                "one record too few",
+                [raw(4, 0, 2, 0, b"abcd"), raw(4, 0, 2, 0, b"abcd")].concat(),
+                1,
+            ),
+            ("records without a count", raw(4, 0, HAS_VALUE, 0, b"abcd"), 0),
+            ("a record longer than its frame", raw(5, 0, HAS_VALUE, 0, b"abcd"), 1),
+            ("a length near its limit", raw(u32::MAX, 0, HAS_VALUE, 0, b"abcd"), 1),
+            ("a key longer than its record", raw(4, 5, both, 0, b"abcd"), 1),
+            ("a key that is not there", raw(4, 4, HAS_VALUE, 0, b"abcd"), 1),
+            ("a value that is not there", raw(4, 0, HAS_KEY, 0, b"abcd"), 1),
+            ("an unknown flag", raw(4, 0, 8 | HAS_VALUE, 0, b"abcd"), 1),
+            ("headers that are not there", raw(4, 0, HAS_VALUE, 9, b"abcd"), 1),
+            ("a header's name too long", raw(12, 0, both, 1, &name(5, 0, b"name")), 1),
+            ("a header's value too long", raw(12, 0, both, 1, &name(4, 1, b"name")), 1),
+            (
+                "a header's value near its limit",
+                raw(12, 0, both, 1, &name(4, u32::MAX, b"name")),
+                1,
+            ),
+            ("a name that is no text", raw(12, 0, both, 1, &name(4, 0, &[0xFF; 4])), 1),
+            ("padding that is not zeros", [&raw(3, 0, 2, 0, b"abc")[..15], b"x"].concat(), 1),
+            ("more padding than fits", [raw(4, 0, 2, 0, b"abcd"), vec![0; 8]].concat(), 1),
+        ];
+        for (what, body, count) in cases {
+            assert_eq!(forged(&body, count).unwrap_err(), FrameError::Records, "{what}");
+        }
+        assert!(forged(&[], 0).is_ok());
+        assert!(forged(&raw(12, 0, both, 1, &name(4, 0, b"name")), 1).is_ok());
+        let late = forged(&raw(4, 0, HAS_VALUE | HAS_TIME, 0, b"abcd"), 1).unwrap();
+        assert_eq!(late.time_of(Some(i32::MAX)), Timestamp::from_millis(i64::MAX));
+    }
+
+    /// A record over its limit would be written, or one at its limit refused.
+    #[test]
+    fn limits_are_kept_to_the_byte() {
+        let check = |record: Record<'_>, limit| Batch::of(&record, limit).map(|batch| batch.len());
+        let refused = |record: Record<'_>, limit| {
+            assert_eq!(check(record, limit).unwrap_err().kind(), ErrorKind::InvalidRecord);
+        };
+        let value = vec![0; LIMIT];
+        assert!(check(Record::new(&value[RECORD_FIXED_BYTES..]), LIMIT).is_ok());
+        refused(Record::new(&value[RECORD_FIXED_BYTES - 1..]), LIMIT);
+        let key = vec![0; KEY_BYTES_MAX + 1];
+        assert!(check(Record::without_value().key(&key[1..]), RECORD_BYTES_MAX).is_ok());
+        refused(Record::without_value().key(&key), RECORD_BYTES_MAX);
+        let name = "n".repeat(HEADER_NAME_BYTES_MAX + 1);
+        let record = |name| Record::without_value().header_without_value(name);
+        assert!(check(record(&name[1..]), RECORD_BYTES_MAX).is_ok());
+        refused(record(&name), RECORD_BYTES_MAX);
+        let with = |count| (0..count).fold(Record::new(""), |record, _| record.header("n", "v"));
+        assert!(check(with(HEADERS_MAX), RECORD_BYTES_MAX).is_ok());
+        refused(with(HEADERS_MAX + 1), RECORD_BYTES_MAX);
+        let largest = vec![0; RECORD_BYTES_MAX - RECORD_FIXED_BYTES];
+        let len = check(Record::new(&largest), usize::MAX).unwrap();
+        assert!(len <= FRAME_BYTES_MAX, "{len}");
+    }
+
+    /// A batch would take what does not fit it, or lose a record at its edge.
+    #[test]
+    fn a_batch_is_closed_at_its_size_and_at_its_reach_in_time() {
+        let mut builder = BatchBuilder::with_capacity(0);
+        assert!(builder.is_empty());
+        let large = vec![0; 500];
+        // The first record always fits, whatever the limit.
+        assert_eq!(builder.push(&Record::new(&large), LIMIT, 1).unwrap(), Fit::Taken);
+        assert_eq!(builder.push(&Record::new(""), LIMIT, 1).unwrap(), Fit::NextBatch);
+        assert_eq!(builder.push(&Record::new(""), LIMIT, LIMIT).unwrap(), Fit::Taken);
+        assert!(builder.push(&Record::new(&[0; LIMIT]), LIMIT, LIMIT).is_err());
+        let at = |millis| Record::new("").timestamp(Timestamp::from_millis(millis));
+        let reach = i64::from(i32::MAX);
+        for (time, fit) in [
+            (7, Fit::Taken),
+            (7 + reach, Fit::Taken),
+            (8 + reach, Fit::NextBatch),
+            (6 - reach, Fit::Taken),
+            (5 - reach, Fit::NextBatch),
+            (i64::MIN, Fit::NextBatch),
+            (i64::MAX, Fit::NextBatch),
+        ] {
+            assert_eq!(builder.push(&at(time), LIMIT, LIMIT).unwrap(), fit, "{time}");
+        }
+        assert_eq!(builder.finish().count(), 5);
+    }
+
+    /// A frame would claim to prove durable what is not.
+    #[test]
+    fn a_frame_says_how_far_behind_durability_is() {
+        let lag = |base, durable| {
+            let mut batch = Batch::of(&Record::new(""), LIMIT).unwrap();
+            let at = LayDown {
+                base_offset: Offset::new(base),
+                durable_end: Offset::new(durable),
+                append_time: Timestamp::from_millis(0),
+            };
+            batch.lay_down(seed(), at).durable_mark().map(Offset::value)
+        };
+        assert_eq!(lag(10, 10), Some(10));
+        assert_eq!(lag(10, 4), Some(4));
+        assert_eq!(lag(1 << 40, 4), None, "further behind than the field reaches");
+        assert_eq!(lag(u64::from(u32::MAX), 0), None);
     }
 }

@@ -239,3 +239,210 @@ fn halves(word: u64) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
     (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::offset::{PartitionId, TopicId};
+
+    fn place(topic: u64, partition: u32, base: u64, salt: u32) -> Place {
+        let shard = ShardId { topic: TopicId::new(topic), partition: PartitionId::new(partition) };
+        Place { shard, base: Offset::new(base), salt }
+    }
+
+    fn seed() -> Seed {
+        place(7, 3, 4096, 0xdead_beef).seed()
+    }
+
+    fn sample() -> FrameHeader {
+        FrameHeader {
+            length: 128,
+            base_offset: Offset::new(4100),
+            body_checksum: 0x0102_0304,
+            count: 3,
+            attributes: ATTRIBUTE_OWN_TIMES | ATTRIBUTE_APPEND_TIMES,
+            durable_lag: 4,
+            append_time: Timestamp::from_millis(1_700_000_000_000),
+            base_timestamp: Timestamp::from_millis(-1),
+            max_time_delta: 250,
+        }
+    }
+
+    fn encoded(header: &FrameHeader, seed: Seed) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0xAA; HEADER_BYTES];
+        assert!(header.encode(&mut bytes, seed));
+        bytes
+    }
+
+    /// The sample with one byte replaced and the checksum made good again.
+    fn forged(at: usize, value: u8) -> [u8; HEADER_BYTES] {
+        let mut bytes = encoded(&sample(), seed());
+        bytes[at] = value;
+        let checksum = seed().checksum(&bytes[CHECKSUM_BYTES..]);
+        bytes[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    fn headers() -> impl Strategy<Value = FrameHeader> {
+        let sizes = (8_u32..=(FRAME_BYTES_MAX / 8) as u32, any::<u32>(), any::<u32>());
+        let marks = (any::<u64>(), any::<u32>(), 0..=ATTRIBUTES_KNOWN);
+        let times = (any::<i64>(), any::<i64>(), any::<u32>());
+        (sizes, marks, times).prop_map(|(sizes, marks, times)| FrameHeader {
+            length: sizes.0 * 8,
+            count: sizes.1,
+            body_checksum: sizes.2,
+            base_offset: Offset::new(marks.0.min(u64::MAX - u64::from(sizes.1))),
+            durable_lag: marks.1,
+            attributes: marks.2,
+            append_time: Timestamp::from_millis(times.0),
+            base_timestamp: Timestamp::from_millis(times.1),
+            max_time_delta: times.2,
+        })
+    }
+
+    proptest! {
+        /// A header would say something else than was laid down.
+        #[test]
+        fn headers_come_back(header in headers()) {
+            prop_assert_eq!(FrameHeader::decode(&encoded(&header, seed()), seed()), Ok(header));
+        }
+
+        /// Damage to a header would be believed, or stop the program.
+        #[test]
+        fn a_header_with_any_byte_changed_is_refused(at in 0..HEADER_BYTES, by in 1..=u8::MAX) {
+            let mut bytes = encoded(&sample(), seed());
+            bytes[at] ^= by;
+            let found = FrameHeader::decode(&bytes, seed());
+            prop_assert_eq!(found, Err(FrameError::HeaderChecksum));
+        }
+
+        /// Anything at all under a good checksum would give a length that nothing bounds.
+        #[test]
+        fn whatever_is_accepted_is_bounded(mut bytes in prop::array::uniform32(any::<u8>())) {
+            // Half of all frames would fail on the version alone.
+            bytes[20] = FORMAT_VERSION;
+            bytes[21] &= ATTRIBUTES_KNOWN;
+            let mut header = [0; HEADER_BYTES];
+            header[4..36].copy_from_slice(&bytes);
+            let checksum = seed().checksum(&header[CHECKSUM_BYTES..]);
+            header[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
+            if let Ok(found) = FrameHeader::decode(&header, seed()) {
+                prop_assert!((HEADER_BYTES..=FRAME_BYTES_MAX).contains(&found.len()));
+                prop_assert!(found.len().is_multiple_of(ALIGNMENT));
+                prop_assert!(found.end_offset() >= found.base_offset);
+            }
+            let _ = FrameHeader::decode(&bytes, seed());
+        }
+    }
+
+    /// A frame that was laid down elsewhere would be taken for one of this file.
+    #[test]
+    fn every_part_of_the_place_counts() {
+        let bytes = encoded(&sample(), seed());
+        let others = [
+            place(8, 3, 4096, 0xdead_beef),
+            place(7, 4, 4096, 0xdead_beef),
+            place(7, 3, 4097, 0xdead_beef),
+            place(7, 3, 4096, 0xdead_bee0),
+        ];
+        for other in others {
+            let found = FrameHeader::decode(&bytes, other.seed());
+            assert_eq!(found, Err(FrameError::HeaderChecksum), "{other:?}");
+        }
+        assert_eq!(FrameHeader::decode(&bytes, seed()), Ok(sample()));
+    }
+
+    /// The checksum of a place would not be the one that docs/FORMAT.md describes.
+    #[test]
+    fn the_seed_goes_on_from_the_place() {
+        let mut bytes = 7_u64.to_le_bytes().to_vec();
+        bytes.extend(3_u32.to_le_bytes());
+        bytes.extend(4096_u64.to_le_bytes());
+        bytes.extend(0xdead_beef_u32.to_le_bytes());
+        bytes.extend(b"behind");
+        assert_eq!(seed().checksum(b"behind"), crc32fast::hash(&bytes));
+    }
+
+    /// A header could move unnoticed: these bytes are version 1 for ever.
+    #[test]
+    fn the_bytes_of_a_header() {
+        let bytes = encoded(&sample(), seed());
+        let expected = [
+            128, 0, 0, 0, 4, 16, 0, 0, 0, 0, 0, 0, 4, 3, 2, 1, 3, 0, 0, 0, 1, 3, 0, 0, 4, 0, 0, 0,
+            0, 104, 229, 207, 139, 1, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 250, 0, 0, 0,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ];
+        assert_eq!(bytes[CHECKSUM_BYTES..], expected);
+        assert_eq!(bytes[..CHECKSUM_BYTES], seed().checksum(&expected).to_le_bytes());
+    }
+
+    /// A malicious header under a good checksum would be believed.
+    #[test]
+    fn impossible_headers_are_refused_by_name() {
+        let longest = FRAME_BYTES_MAX as u32;
+        let length = |length: u32| FrameHeader { length, ..sample() };
+        for (bytes, expected) in [
+            (forged(24, 0), FrameError::Version(0)),
+            (forged(24, 2), FrameError::Version(2)),
+            (forged(24, u8::MAX), FrameError::Version(u8::MAX)),
+            (forged(25, 0b100), FrameError::Attributes(0b100)),
+            (forged(25, u8::MAX), FrameError::Attributes(u8::MAX)),
+            (encoded(&length(0), seed()), FrameError::Length(0)),
+            (encoded(&length(56), seed()), FrameError::Length(56)),
+            (encoded(&length(65), seed()), FrameError::Length(65)),
+            (encoded(&length(longest + 8), seed()), FrameError::Length(longest + 8)),
+            (encoded(&length(u32::MAX), seed()), FrameError::Length(u32::MAX)),
+            ([0; HEADER_BYTES], FrameError::Zeros),
+            ([0xFF; HEADER_BYTES], FrameError::HeaderChecksum),
+        ] {
+            assert_eq!(FrameHeader::decode(&bytes, seed()), Err(expected));
+        }
+        for fits in [64, 72, longest] {
+            assert!(FrameHeader::decode(&encoded(&length(fits), seed()), seed()).is_ok());
+        }
+        // Offsets end where numbers do.
+        let base_offset = Offset::new(u64::MAX - 2);
+        let past = FrameHeader { base_offset, ..sample() };
+        let found = FrameHeader::decode(&encoded(&past, seed()), seed());
+        assert_eq!(found, Err(FrameError::Length(past.length)));
+        let last = FrameHeader { count: 2, ..past };
+        assert_eq!(FrameHeader::decode(&encoded(&last, seed()), seed()), Ok(last));
+        for len in 0..HEADER_BYTES {
+            let bytes = encoded(&sample(), seed());
+            assert_eq!(FrameHeader::decode(&bytes[..len], seed()), Err(FrameError::Short));
+            assert!(!sample().encode(&mut bytes.to_vec()[..len], seed()));
+        }
+    }
+
+    /// A frame would prove records durable that are not, or none where it does.
+    #[test]
+    fn what_a_lag_proves() {
+        let mark = |base, durable_lag| {
+            let base_offset = Offset::new(base);
+            FrameHeader { base_offset, durable_lag, ..sample() }.durable_mark().map(Offset::value)
+        };
+        assert_eq!(mark(10, 0), Some(10));
+        assert_eq!(mark(10, 10), Some(0));
+        assert_eq!(mark(10, 11), None, "no offset lies below zero");
+        assert_eq!(mark(u64::MAX, u32::MAX), None, "the largest lag says nothing");
+    }
+
+    /// A search by time would pass over a frame that holds what it looks for.
+    #[test]
+    fn the_largest_time_of_a_frame() {
+        let time = |attributes, base: i64, delta| {
+            let base_timestamp = Timestamp::from_millis(base);
+            let header =
+                FrameHeader { attributes, base_timestamp, max_time_delta: delta, ..sample() };
+            header.max_timestamp().map(Timestamp::as_millis)
+        };
+        assert_eq!(time(0, 5, 5), None);
+        assert_eq!(time(ATTRIBUTE_OWN_TIMES, 5, 5), Some(10));
+        assert_eq!(time(ATTRIBUTE_OWN_TIMES, i64::MAX, 5), Some(i64::MAX));
+        assert_eq!(time(ATTRIBUTE_APPEND_TIMES, 5, 5), Some(1_700_000_000_000));
+        assert_eq!(time(ATTRIBUTES_KNOWN, 5, 5), Some(1_700_000_000_000));
+        assert_eq!(time(ATTRIBUTES_KNOWN, i64::MAX - 1, 0), Some(i64::MAX - 1));
+    }
+}

@@ -125,3 +125,94 @@ impl Head {
 
 /// The head's checksum covers everything behind it.
 const CHECKED_FROM: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn heads() -> impl Strategy<Value = Head> {
+        let kind = prop_oneof![Just(FileKind::Segment), Just(FileKind::Journal)];
+        let numbers = (any::<u64>(), any::<u32>(), any::<u64>(), any::<u32>());
+        (kind, numbers, any::<i64>(), any::<u64>()).prop_map(|(kind, numbers, created, mark)| {
+            let (topic, partition, base, salt) = numbers;
+            let shard =
+                ShardId { topic: TopicId::new(topic), partition: PartitionId::new(partition) };
+            Head {
+                kind,
+                place: Place { shard, base: Offset::new(base), salt },
+                created: Timestamp::from_millis(created),
+                mark: Offset::new(mark),
+            }
+        })
+    }
+
+    fn sample() -> Head {
+        let shard = ShardId { topic: TopicId::new(7), partition: PartitionId::new(3) };
+        let place = Place { shard, base: Offset::new(4096), salt: 0xdead_beef };
+        let created = Timestamp::from_millis(-2);
+        Head { kind: FileKind::Segment, place, created, mark: Offset::new(4000) }
+    }
+
+    /// The sample as a build of another version would write it.
+    fn of_version(version: u32) -> [u8; HEAD_BYTES] {
+        let mut bytes = sample().encode();
+        bytes[12..16].copy_from_slice(&version.to_le_bytes());
+        let checksum = crc32fast::hash(&bytes[CHECKED_FROM..]);
+        bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    proptest! {
+        /// A file would seem to belong elsewhere than it does.
+        #[test]
+        fn heads_come_back(head in heads()) {
+            prop_assert_eq!(Head::decode(&head.encode(), head.kind), Ok(head));
+        }
+
+        /// Damage to a head would be believed, or stop the program.
+        #[test]
+        fn a_head_with_any_byte_changed_is_refused(at in 0..HEAD_BYTES, by in 1..=u8::MAX) {
+            let mut bytes = sample().encode();
+            bytes[at] ^= by;
+            let expected = if at < 8 { HeadError::Magic } else { HeadError::Checksum };
+            prop_assert_eq!(Head::decode(&bytes, FileKind::Segment), Err(expected));
+        }
+
+        /// Some bytes would stop the program.
+        #[test]
+        fn any_bytes_can_be_looked_at(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Head::decode(&bytes, FileKind::Segment).is_err());
+            prop_assert!(Head::decode(&bytes, FileKind::Journal).is_err());
+        }
+    }
+
+    /// A head could move unnoticed: these bytes are version 1 for ever.
+    #[test]
+    fn the_bytes_of_a_head() {
+        let mut expected = b"brookseg".to_vec();
+        expected.extend([0; 4]);
+        expected.extend([1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0xef, 0xbe, 0xad, 0xde]);
+        expected.extend([0, 16, 0, 0, 0, 0, 0, 0, 0xfe, 255, 255, 255, 255, 255, 255, 255]);
+        expected.extend([0xa0, 15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let checksum = crc32fast::hash(&expected[12..]);
+        expected[8..12].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(sample().encode()[..], expected);
+    }
+
+    /// A newer file would be called damaged, or be read and written to by an older build.
+    #[test]
+    fn another_version_is_told_from_damage() {
+        for found in [0, 2, u32::MAX] {
+            let decoded = Head::decode(&of_version(found), FileKind::Segment);
+            assert_eq!(decoded, Err(HeadError::Version { found }));
+        }
+        let other = Head::decode(&of_version(2), FileKind::Journal);
+        assert_eq!(other, Err(HeadError::Magic), "a segment is no journal of any version");
+        let bytes = sample().encode();
+        for len in 0..HEAD_BYTES {
+            assert_eq!(Head::decode(&bytes[..len], FileKind::Segment), Err(HeadError::Short));
+        }
+    }
+}

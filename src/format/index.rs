@@ -191,3 +191,140 @@ fn decode_entry(slot: &[u8; ENTRY_BYTES]) -> Entry {
         max_timestamp: Timestamp::from_millis(i64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7])),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::frame::{ATTRIBUTE_OWN_TIMES, Place};
+    use crate::offset::{PartitionId, ShardId, TopicId};
+
+    const BASE: u64 = 1_000;
+    const HEAD: u64 = 64;
+
+    fn seed() -> Seed {
+        let shard = ShardId { topic: TopicId::new(1), partition: PartitionId::new(0) };
+        Place { shard, base: Offset::new(BASE), salt: 5 }.seed()
+    }
+
+    /// An index of frames of `lengths`, each with one record of the time that stands with it.
+    fn index_of(frames: &[(u32, i64)]) -> (Index, Vec<(u64, Offset, Timestamp)>) {
+        let mut index = Index::default();
+        let mut noted = Vec::new();
+        let mut position = HEAD;
+        for ((length, time), offset) in frames.iter().zip(BASE..) {
+            let header = FrameHeader {
+                length: *length,
+                base_offset: Offset::new(offset),
+                body_checksum: 0,
+                count: 1,
+                attributes: ATTRIBUTE_OWN_TIMES,
+                durable_lag: 0,
+                append_time: Timestamp::from_millis(0),
+                base_timestamp: Timestamp::from_millis(*time),
+                max_time_delta: 0,
+            };
+            index.note(Offset::new(BASE), &header, u32::try_from(position).unwrap());
+            noted.push((position, header.base_offset, Timestamp::from_millis(*time)));
+            position += u64::from(*length);
+        }
+        (index, noted)
+    }
+
+    fn footer(index: Index) -> Footer {
+        Footer {
+            index,
+            frames_end: 70_000,
+            end: Offset::new(1_040),
+            last_append: Timestamp::from_millis(-3),
+            durable_end: Offset::new(1_039),
+        }
+    }
+
+    fn frames() -> impl Strategy<Value = Vec<(u32, i64)>> {
+        let length = (8_u32..10_000).prop_map(|eighths| eighths * 8);
+        prop::collection::vec((length, -50_i64..50), 0..60)
+    }
+
+    proptest! {
+        /// A look-up would begin behind what it looks for, or needlessly far before it.
+        #[test]
+        fn an_offset_is_found_at_or_behind_its_entry(frames in frames()) {
+            let (index, noted) = index_of(&frames);
+            for (position, offset, _) in &noted {
+                let (at, own) = index.frame_before(Offset::new(BASE), *offset).unwrap();
+                prop_assert!(noted.iter().any(|(found, of, _)| (*found, *of) == (at, own)));
+                prop_assert!(at <= *position && position - at < INDEX_INTERVAL_BYTES);
+            }
+            prop_assert_eq!(index.begins_at(HEAD), !frames.is_empty());
+        }
+
+        /// A search by time would begin behind the first record that it should find.
+        #[test]
+        fn a_time_is_found_at_or_behind_its_entry(frames in frames(), time in -60_i64..60) {
+            let (index, noted) = index_of(&frames);
+            let time = Timestamp::from_millis(time);
+            let first = noted.iter().find(|(_, _, own)| *own >= time);
+            match (first, index.frame_of_time(Offset::new(BASE), time)) {
+                (Some((position, offset, _)), Some((at, own))) => {
+                    prop_assert!(at <= *position && own <= *offset);
+                    prop_assert!(noted.iter().any(|(found, of, _)| (*found, *of) == (at, own)));
+                }
+                (None, None) => {}
+                (first, found) => prop_assert!(false, "{first:?}, but {found:?}"),
+            }
+        }
+
+        /// A footer would say something else than the segment that it was written for.
+        #[test]
+        fn footers_come_back(frames in frames()) {
+            let footer = footer(index_of(&frames).0);
+            let bytes = footer.encode(seed());
+            let end = &bytes[bytes.len() - FOOTER_END_BYTES..];
+            prop_assert_eq!(Footer::length(end), Some(bytes.len() as u64));
+            prop_assert_eq!(Footer::decode(&bytes, seed()), Some(footer));
+        }
+
+        /// A damaged footer would be believed, or stop the program.
+        #[test]
+        fn a_footer_with_any_byte_changed_is_none(at in any::<prop::sample::Index>(), by in 1..=u8::MAX) {
+            let mut bytes = footer(index_of(&[(40_000, 1), (40_000, 2)]).0).encode(seed());
+            let at = at.index(bytes.len());
+            bytes[at] ^= by;
+            prop_assert_eq!(Footer::decode(&bytes, seed()), None);
+        }
+
+        /// Some bytes would stop the program.
+        #[test]
+        fn any_bytes_can_be_looked_at(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(Footer::decode(&bytes, seed()), None);
+            let _ = Footer::length(&bytes);
+            let _ = Footer::length(&[&MAGIC[..], &bytes].concat());
+        }
+    }
+
+    /// A count that its footer contradicts would be believed, or overflow.
+    #[test]
+    fn a_footer_that_contradicts_itself_is_none() {
+        let good = footer(index_of(&[(40_000, 1), (40_000, 2)]).0).encode(seed());
+        let entries = good.len() - FOOTER_END_BYTES;
+        for count in [0, 1, 3, u32::MAX] {
+            let mut bytes = good.clone();
+            bytes[entries + 12..entries + 16].copy_from_slice(&count.to_le_bytes());
+            let checked = [&bytes[..entries], &bytes[entries + 12..]].concat();
+            let checksum = seed().checksum(&checked);
+            bytes[entries + 8..entries + 12].copy_from_slice(&checksum.to_le_bytes());
+            assert_eq!(Footer::decode(&bytes, seed()), None, "{count}");
+            let length = u64::from(count) * 16 + 64;
+            assert_eq!(Footer::length(&bytes[entries..]), Some(length));
+        }
+        let shard = ShardId { topic: TopicId::new(1), partition: PartitionId::new(1) };
+        let elsewhere = Place { shard, base: Offset::new(BASE), salt: 5 }.seed();
+        assert_eq!(Footer::decode(&good, elsewhere), None);
+        for len in 0..good.len() {
+            assert_eq!(Footer::decode(&good[..len], seed()), None);
+            assert_eq!(Footer::decode(&good[good.len() - len..], seed()), None);
+        }
+    }
+}

@@ -138,6 +138,15 @@ impl Inner {
         Ok(())
     }
 
+    /// Takes a topic out of use that may be deleted or not; it must not take records any more.
+    pub(super) fn disown(&self, topic: &Topic) {
+        self.topics.by_name.with(|topics| topics.remove(&topic.name));
+        let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted half-way");
+        for shard in &topic.state().shards {
+            shard.close(&reason);
+        }
+    }
+
     pub(super) fn topic(&self, name: &str) -> Result<Arc<Topic>, Error> {
         self.check_open()?;
         let found = TopicName::new(name)

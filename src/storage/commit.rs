@@ -50,14 +50,36 @@ pub(crate) struct Sender {
     pub(crate) is_thread: bool,
 }
 
-/// One batch on its way to the file.
+/// One batch in the queue.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) batch: Batch,
+struct Entry {
+    batch: Batch,
+    waiting: Waiting,
+}
+
+/// Who waits for a batch that has its offsets.
+#[derive(Debug)]
+pub(crate) struct Waiting {
     pub(crate) range: Range<Offset>,
-    pub(crate) want: Want,
+    want: Want,
     /// None where nobody waits, or where the waiting thread is the one that leads.
-    pub(crate) sender: Option<Sender>,
+    sender: Option<Sender>,
+}
+
+/// What a leader writes at once. Its memory goes from round to round.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    pub(crate) batches: Vec<Batch>,
+    waiting: Vec<Waiting>,
+}
+
+impl Round {
+    /// The offsets of all its batches.
+    pub(crate) fn range(&self) -> Range<Offset> {
+        let start = self.waiting.first().map(|first| first.range.start);
+        let end = self.waiting.last().map(|last| last.range.end);
+        start.unwrap_or_default()..end.unwrap_or_default()
+    }
 }
 
 /// A batch that waits for room.
@@ -269,7 +291,8 @@ impl Commit {
         let end = start.checked_add(batch.count()).unwrap_or(start);
         self.assigned_end = end;
         self.queue_bytes += batch.len();
-        self.queue.push_back(Entry { batch, range: start..end, want, sender });
+        let waiting = Waiting { range: start..end, want, sender };
+        self.queue.push_back(Entry { batch, waiting });
         start..end
     }
 
@@ -325,41 +348,41 @@ impl Commit {
     }
 
     /// Takes the next round off the queue: as many batches as fit one write, and at least one.
-    pub(crate) fn take_round(&mut self) -> Vec<Entry> {
+    pub(crate) fn take_round(&mut self, round: &mut Round) {
         let mut bytes = 0;
-        let mut count = 0;
-        for entry in &self.queue {
+        while let Some(entry) = self.queue.front() {
             bytes += entry.batch.len();
-            if count > 0 && bytes > ROUND_BYTES_MAX {
+            if !round.batches.is_empty() && bytes > ROUND_BYTES_MAX {
                 break;
             }
-            count += 1;
+            let Some(Entry { batch, waiting }) = self.queue.pop_front() else { break };
+            round.batches.push(batch);
+            round.waiting.push(waiting);
         }
-        self.queue.drain(..count).collect()
     }
 
     /// A thread in the queue that could lead, so that leadership can be handed on to it.
     pub(crate) fn next_leader(&self) -> Option<Arc<Waiter<Outcome>>> {
-        let mut senders = self.queue.iter().filter_map(|entry| entry.sender.as_ref());
+        let mut senders = self.queue.iter().filter_map(|entry| entry.waiting.sender.as_ref());
         senders.find(|sender| sender.is_thread).map(|sender| Arc::clone(&sender.waiter))
     }
 
     /// A round stands in the file: its offsets are written, and its bytes await a sync.
     pub(crate) fn written(
         &mut self,
-        round: Vec<Waiting>,
+        round: &mut Round,
         (bytes, target): (usize, Arc<dyn SyncTarget>),
         wakes: &mut Wakes,
     ) {
         self.queue_bytes = self.queue_bytes.saturating_sub(bytes);
-        let end = round.last().map_or(self.written_end, |entry| entry.range.end);
+        let end = round.range().end;
         self.written_end = end;
         self.unsynced_bytes += bytes as u64;
         match self.unsynced.last_mut() {
             Some(last) if Arc::ptr_eq(&last.target, &target) => last.end = end,
             _ => self.unsynced.push(Unsynced { target, end }),
         }
-        for Waiting { range, want, sender } in round {
+        for Waiting { range, want, sender } in round.waiting.drain(..) {
             match (want, sender) {
                 (Want::Durable, Some(sender)) => {
                     self.durable_waiters.push_back(DurableWaiter { range, sender });
@@ -377,14 +400,15 @@ impl Commit {
     /// A round failed and left nothing behind: it and the queue give their offsets back.
     pub(crate) fn round_failed(
         &mut self,
-        round: Vec<Waiting>,
+        round: &mut Round,
         error: &Error,
         fate: Fate,
         wakes: &mut Wakes,
     ) {
         let queued = std::mem::take(&mut self.queue);
-        let queued = queued.into_iter().map(|entry| (Waiting::of(&entry), Fate::NotAppended));
-        for (entry, fate) in round.into_iter().map(|entry| (entry, fate)).chain(queued) {
+        let queued = queued.into_iter().map(|entry| (entry.waiting, Fate::NotAppended));
+        round.batches.clear();
+        for (entry, fate) in round.waiting.drain(..).map(|entry| (entry, fate)).chain(queued) {
             match entry.sender {
                 Some(sender) => wakes.tell(sender, refused(error.clone(), fate)),
                 None if entry.want == Want::Nothing => wakes.add_void(entry.range, error),
@@ -404,7 +428,7 @@ impl Commit {
         for waiting in self.durable_waiters.drain(..) {
             wakes.tell(waiting.sender, refused(error.clone(), Fate::Unknown));
         }
-        self.round_failed(Vec::new(), error, Fate::NotAppended, wakes);
+        self.round_failed(&mut Round::default(), error, Fate::NotAppended, wakes);
         wakes.watchers.append(&mut self.watchers);
     }
 
@@ -489,28 +513,6 @@ impl Commit {
         for ticket in self.tickets.drain(..) {
             wakes.tell(ticket.sender, refused(error.clone(), Fate::NotAppended));
         }
-    }
-}
-
-/// What is left of an entry once its batch is in the writer's hands.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) range: Range<Offset>,
-    pub(crate) want: Want,
-    pub(crate) sender: Option<Sender>,
-}
-
-impl Waiting {
-    fn of(entry: &Entry) -> Self {
-        Self { range: entry.range.clone(), want: entry.want, sender: entry.sender.clone() }
-    }
-}
-
-impl Entry {
-    /// The batch, and who waits for it.
-    pub(crate) fn split(self) -> (Batch, Waiting) {
-        let Self { batch, range, want, sender } = self;
-        (batch, Waiting { range, want, sender })
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::SyncPolicy;
 use crate::env::{Access, Env, File};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Fate};
 use crate::format::batch::{Batch, BatchBuilder, Fit, LayDown};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, Place};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
@@ -25,7 +25,7 @@ use crate::limits::{
 };
 use crate::offset::{Offset, Timestamp};
 use crate::storage::buffer::BufferPool;
-use crate::storage::commit::{Budget, Ends, SyncTarget, Want};
+use crate::storage::commit::{Budget, Ends, Refusal, SyncTarget, Want};
 use crate::storage::scan::scan;
 use crate::storage::shard::Shard;
 use crate::storage::tail::{Background, Laid, Opened, ShardOptions, Tail, WriteFailure};
@@ -96,25 +96,43 @@ impl Journal {
     ///
     /// The returned offset is what [`until_durable`](Self::until_durable) takes.
     pub(crate) fn append(&self, changes: &[Change], want: Want) -> Result<Offset, Error> {
+        self.try_append(changes, want).map_err(|refusal| refusal.error)
+    }
+
+    /// The same; a failure also says whether the changes may have been made all the same.
+    pub(crate) fn try_append(&self, changes: &[Change], want: Want) -> Result<Offset, Refusal> {
         if let Some(gate) = &self.gate {
-            gate()?;
+            gate().map_err(Refusal::not_appended)?;
         }
-        let batch = encode(changes)?;
-        self.heal()?;
+        // A change can be repeated, and a journal that has failed is healed by a new file.
+        self.append_once(changes, want).or_else(|first| {
+            let again = self.append_once(changes, want);
+            again.map_err(|refusal| if first.fate == Fate::Unknown { first } else { refusal })
+        })
+    }
+
+    fn append_once(&self, changes: &[Change], want: Want) -> Result<Offset, Refusal> {
+        let batch = encode(changes).map_err(Refusal::not_appended)?;
+        self.heal().map_err(Refusal::not_appended)?;
         let appended = self.shard.append(batch, want, None);
-        appended.map(|range| range.end).map_err(|refusal| self.told(refusal.error))
+        let told = |refusal: Refusal| Refusal { error: self.told(refusal.error), ..refusal };
+        appended.map(|range| range.end).map_err(told)
     }
 
     /// Waits until every change below `end` is durable.
     ///
-    /// A journal that has failed since is healed first: its new file holds every change that was
+    /// A journal that has failed, or fails now, is healed: its new file holds every change that was
     /// written, synced.
     pub(crate) fn until_durable(&self, end: Offset) -> Result<(), Error> {
-        if self.shard.ends().durable_end >= end {
+        let is_durable = || self.shard.ends().durable_end >= end;
+        if is_durable() {
             return Ok(());
         }
         self.heal()?;
-        self.shard.sync_written().map(|_| ()).map_err(|error| self.told(error))
+        self.shard.sync_written().map(|_| ()).or_else(|error| {
+            self.heal()?;
+            if is_durable() { Ok(()) } else { Err(self.told(error)) }
+        })
     }
 
     pub(crate) fn kind(&self) -> JournalKind {
@@ -133,7 +151,7 @@ impl Journal {
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint, Error> {
         self.heal()?;
         self.settle()?;
-        self.shard.sync_written()?;
+        self.until_durable(self.shard.ends().written_end)?;
         self.shard.exclusive(|tail, ends| (tail.fingerprint(ends.written_end), None))
     }
 
@@ -232,9 +250,14 @@ impl JournalTail {
         &self.entries
     }
 
-    /// Says that the last session ended without a clean close.
+    /// Has the state written as a new file before the next change.
     pub(crate) fn distrust(&mut self) {
         self.in_doubt = true;
+    }
+
+    /// Leaves an entry out of the next snapshot; the file that was read keeps it.
+    pub(crate) fn leave_out(&mut self, key: &[u8]) {
+        self.entries.remove(key);
     }
 
     /// What names the content, once it is read.
@@ -396,18 +419,14 @@ impl JournalTail {
         }
     }
 
-    fn lay_down(&mut self, round: &mut [Batch], at: Ends) -> Vec<FrameHeader> {
+    fn lay_down(&self, round: &mut [Batch], at: Ends) {
         let seed = self.place().seed();
         let append_time = Timestamp::from_millis(self.env.clock.wall_millis());
         let mut base_offset = at.written_end;
-        let mut headers = Vec::with_capacity(round.len());
         for batch in round {
             let lay_down = LayDown { base_offset, durable_end: at.durable_end, append_time };
-            let header = batch.lay_down(seed, lay_down);
-            base_offset = header.end_offset();
-            headers.push(header);
+            base_offset = batch.lay_down(seed, lay_down).end_offset();
         }
-        headers
     }
 
     /// The file to append to, opened if this session has not written yet.
@@ -437,7 +456,7 @@ impl Tail for JournalTail {
         Ok(Opened { end: self.end, view: (), stopped: None })
     }
 
-    fn write(&mut self, mut round: Vec<Batch>, at: Ends) -> Result<Laid<()>, WriteFailure> {
+    fn write(&mut self, round: &mut [Batch], at: Ends) -> Result<Laid<()>, WriteFailure> {
         let unharmed = |error| WriteFailure { error, in_doubt: false };
         let bytes: u64 = round.iter().map(|batch| batch.len() as u64).sum();
         let mut synced_before = false;
@@ -446,7 +465,7 @@ impl Tail for JournalTail {
             synced_before = true;
         }
         let at = if synced_before { Ends { durable_end: at.written_end, ..at } } else { at };
-        let headers = self.lay_down(&mut round, at);
+        self.lay_down(round, at);
         let file = self.file().map_err(unharmed)?;
         let frames = round.iter().map(Batch::bytes).collect::<Vec<_>>().concat();
         if let Err(error) = file.file.write_at(&frames, self.position) {
@@ -455,15 +474,11 @@ impl Tail for JournalTail {
             return Err(WriteFailure { error, in_doubt: true });
         }
         self.position += frames.len() as u64;
-        let mut laid = Vec::with_capacity(round.len());
-        for (header, batch) in headers.into_iter().zip(round) {
-            self.end = header.end_offset();
-            let bytes = batch.into_bytes();
-            let stored = crate::format::batch::StoredBatch::trusted(header, &bytes);
-            apply(&mut self.entries, stored.entries());
-            laid.push((header, bytes));
+        for batch in round {
+            self.end = batch.header().end_offset();
+            apply(&mut self.entries, batch.entries());
         }
-        Ok(Laid { frames: laid, view: None, target: file, synced_before })
+        Ok(Laid { view: None, target: file, synced_before })
     }
 }
 

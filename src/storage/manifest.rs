@@ -141,8 +141,9 @@ impl Manifest {
 
     /// Must have succeeded before this session writes anything anywhere.
     ///
-    /// After a clean close the marker is durably removed; after any other end every journal is
-    /// written anew.
+    /// The manifest begins a new file, without the marker of a clean close: whether the last sync of
+    /// the old one succeeded is not known here, and nothing written behind it could be relied on.
+    /// After any other end the other journals begin anew as well.
     pub(crate) fn begin_writes(&self) -> Result<(), Error> {
         if self.writing.load(Ordering::Acquire) {
             return Ok(());
@@ -150,11 +151,7 @@ impl Manifest {
         if self.home.read_only {
             return Err(Error::bare(ErrorKind::ReadOnly));
         }
-        if self.was_clean {
-            self.journal.append(&[(CLEAN_KEY.to_vec(), None)], Want::Durable)?;
-        } else {
-            self.journal.settle()?;
-        }
+        self.journal.settle()?;
         for journal in self.dependents.get() {
             journal.settle()?;
         }
@@ -208,6 +205,12 @@ impl Manifest {
     pub(crate) fn stop(&self) {
         self.journal.stop(&Error::bare(ErrorKind::Closed));
     }
+}
+
+/// Prepares a manifest that was read to begin a new file, in which no close is marked.
+pub(crate) fn begin_anew(tail: &mut JournalTail) {
+    tail.leave_out(CLEAN_KEY);
+    tail.distrust();
 }
 
 /// Reads the rows of a manifest.

@@ -17,7 +17,7 @@ use crate::format::layout::{
 use crate::offset::{ShardId, TopicId};
 use crate::storage::beside::until_settled;
 use crate::storage::journal::{Found, Journal, JournalHome, JournalTail, ensure_dir};
-use crate::storage::manifest::{CleanClose, Manifest, ManifestState, decode};
+use crate::storage::manifest::{CleanClose, Manifest, ManifestState, begin_anew, decode};
 use crate::storage::waiter::Waiter;
 use crate::sync::{Arc, Weak};
 
@@ -149,9 +149,9 @@ pub(crate) fn open_journals(
     }
     let (mut manifest, mut catalog) = (manifest.journal, catalog.journal);
     if state.clean.is_none() {
-        manifest.distrust();
         catalog.distrust();
     }
+    begin_anew(&mut manifest);
     opening.manifest_file = manifest.path();
     opening.catalog_file = catalog.path();
     opening.was_clean = state.clean.is_some();

@@ -9,13 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::config::{Retention, TopicConfig};
 use crate::env::{Env, File};
 use crate::error::{Error, ErrorKind};
 use crate::format::batch::{Batch, LayDown};
-use crate::format::frame::{FrameHeader, Place};
+use crate::format::frame::Place;
 use crate::format::head::{FileKind, HEAD_BYTES, Head};
 use crate::format::layout::{TOPICS_DIR, partition_dir, segment_name, topic_dir};
 use crate::limits::{FRAME_BYTES_MAX, SEGMENT_BYTES_MAX};
@@ -91,6 +89,8 @@ pub(crate) struct PartitionLog {
     vouched: bool,
     /// Rows that go with the next write to the manifest.
     pending: Vec<Row>,
+    /// Up to where the manifest must be durable for the rows that were written to be so.
+    rows_end: Offset,
     sealed: Vec<SegmentView>,
     active: Option<Active>,
     end: Offset,
@@ -123,10 +123,11 @@ struct ActiveFile {
 
 impl SyncTarget for ActiveFile {
     fn sync(&self) -> Result<(), Error> {
-        if let Some((manifest, row)) = &self.row {
-            manifest.until_durable(*row)?;
-        }
-        let synced = self.file.sync_data();
+        let listed = match &self.row {
+            Some((manifest, row)) => manifest.until_durable(*row).map_err(io::Error::from),
+            None => Ok(()),
+        };
+        let synced = listed.and_then(|()| self.file.sync_data());
         synced.map_err(|error| Error::in_doubt("sync failed", &self.path, error))
     }
 }
@@ -157,6 +158,7 @@ impl PartitionLog {
             rows,
             vouched,
             pending: Vec::new(),
+            rows_end: Offset::ZERO,
             sealed: Vec::new(),
             active: None,
             doomed: Vec::new(),
@@ -256,7 +258,23 @@ impl PartitionLog {
         }
         self.sealed = recovered.segments;
         self.doomed.extend(recovered.doomed);
+        if damage.is_none() {
+            self.doom_removed();
+        }
         Ok(damage)
+    }
+
+    /// Takes up the unlinking that the last session did not come to.
+    fn doom_removed(&mut self) {
+        let is_doomed = |key: &SegmentKey| {
+            let mut places = self.doomed.iter().map(|segment| segment.place());
+            places.any(|place| (place.base, place.salt) == *key)
+        };
+        let rows = self.rows.segments.iter();
+        let removed =
+            rows.filter(|(key, row)| row.state == SegmentRowState::Removed && !is_doomed(key));
+        let removed = removed.map(|(key, _)| self.segment(*key)).collect::<Vec<_>>();
+        self.doomed.extend(removed);
     }
 
     fn segment(&self, (base, salt): SegmentKey) -> Arc<Segment> {
@@ -389,11 +407,7 @@ impl PartitionLog {
     }
 
     /// Lays the round down in the active segment and writes it.
-    fn lay_and_write(
-        &mut self,
-        mut round: Vec<Batch>,
-        at: Ends,
-    ) -> Result<Vec<(FrameHeader, Bytes)>, WriteFailure> {
+    fn lay_and_write(&mut self, round: &mut [Batch], at: Ends) -> Result<(), WriteFailure> {
         let append_time = self.append_time();
         let unharmed = |error| WriteFailure { error, in_doubt: false };
         let in_doubt = |what, path: &Path, error| {
@@ -405,15 +419,11 @@ impl PartitionLog {
         };
         let seed = active.writer.segment().seed();
         let mut base_offset = at.written_end;
-        let mut headers = Vec::with_capacity(round.len());
-        for batch in &mut round {
+        for batch in &mut *round {
             let lay_down = LayDown { base_offset, durable_end: at.durable_end, append_time };
-            let header = batch.lay_down(seed, lay_down);
-            base_offset = header.end_offset();
-            headers.push(header);
+            base_offset = batch.lay_down(seed, lay_down).end_offset();
         }
-        let frames = headers.iter().copied().zip(round.iter().map(Batch::bytes));
-        let written = active.writer.write(&frames.collect::<Vec<_>>());
+        let written = active.writer.write(round);
         if let Err(error) = written {
             let path = active.writer.segment().path();
             self.was_full =
@@ -429,7 +439,7 @@ impl PartitionLog {
         active.first_append.get_or_insert(append_time);
         self.last_append = append_time;
         self.end = base_offset;
-        Ok(headers.into_iter().zip(round.into_iter().map(Batch::into_bytes)).collect())
+        Ok(())
     }
 }
 
@@ -459,14 +469,14 @@ impl Tail for PartitionLog {
         Ok(opened)
     }
 
-    fn write(&mut self, round: Vec<Batch>, at: Ends) -> Result<Laid<Arc<View>>, WriteFailure> {
+    fn write(&mut self, round: &mut [Batch], at: Ends) -> Result<Laid<Arc<View>>, WriteFailure> {
         let bytes: u64 = round.iter().map(|batch| batch.len() as u64).sum();
         let before = self.active.as_ref().map(|active| *active.writer.segment().place());
         self.check_room(bytes).and_then(|()| self.ready(at, bytes)).map_err(|error| {
             self.was_full |= error.kind() == ErrorKind::StorageFull;
             WriteFailure { error, in_doubt: false }
         })?;
-        let frames = self.lay_and_write(round, at)?;
+        self.lay_and_write(round, at)?;
         let Some(active) = &mut self.active else {
             let error = Error::bare(ErrorKind::Io);
             return Err(WriteFailure { error, in_doubt: true });
@@ -479,7 +489,7 @@ impl Tail for PartitionLog {
             active.published = entries;
         });
         let view = view.map(|()| self.view());
-        Ok(Laid { frames, view, target, synced_before: false })
+        Ok(Laid { view, target, synced_before: false })
     }
 }
 

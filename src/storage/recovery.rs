@@ -215,7 +215,7 @@ fn copy_past(
                 let batch = batch.map_err(|reason| changed(position, reason))?;
                 let copy = copy_for(patient, &header, copies)?;
                 let mut batch = batch.to_batch();
-                let header = batch.lay_down(
+                batch.lay_down(
                     copy.segment().seed(),
                     LayDown {
                         base_offset: header.base_offset,
@@ -223,7 +223,7 @@ fn copy_past(
                         append_time: header.append_time,
                     },
                 );
-                let written = copy.write(&[(header, batch.bytes())]);
+                let written = copy.write(&[batch]);
                 written.map_err(|error| Error::io("write failed", copy.segment().path(), error))?;
             }
             Step::End { .. } => return Ok(cut),

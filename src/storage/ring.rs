@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::format::batch::StoredBatch;
+use crate::format::batch::{Batch, StoredBatch};
 use crate::format::frame::FrameHeader;
 use crate::offset::Offset;
 
@@ -25,13 +25,12 @@ impl Ring {
     }
 
     /// Adds a batch that was just written, and lets go of the oldest ones past the limit.
-    pub(crate) fn push(&mut self, header: FrameHeader, frame: Bytes) {
-        if frame.len() > self.limit {
-            self.clear();
-            return;
+    pub(crate) fn push(&mut self, batch: Batch) {
+        if batch.len() > self.limit {
+            return self.clear();
         }
-        self.bytes += frame.len();
-        self.batches.push_back((header, frame));
+        self.bytes += batch.len();
+        self.batches.push_back((*batch.header(), batch.into_bytes()));
         while self.bytes > self.limit {
             let Some((_, oldest)) = self.batches.pop_front() else { break };
             self.bytes -= oldest.len();

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use crate::env::{Access, File, Fs};
 use crate::error::{Error, ErrorKind};
-use crate::format::batch::StoredBatch;
+use crate::format::batch::{Batch, StoredBatch};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, Place, Seed};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
 use crate::format::index::{FOOTER_END_BYTES, Footer, Index};
@@ -390,11 +390,12 @@ impl SegmentWriter {
     }
 
     /// Writes frames that were laid down in this segment's place, in as few calls as is cheap.
-    pub(crate) fn write(&mut self, frames: &[(FrameHeader, &[u8])]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, frames: &[Batch]) -> io::Result<()> {
         let mut position = self.position;
         let mut written = self.position;
         self.scratch.clear();
-        for (_, bytes) in frames {
+        for frame in frames {
+            let bytes = frame.bytes();
             position += bytes.len() as u64;
             let alone = self.scratch.is_empty() && frames.len() == 1;
             if alone || bytes.len() >= WORTH_A_CALL {
@@ -406,16 +407,14 @@ impl SegmentWriter {
             }
         }
         self.flush_scratch(&mut written)?;
-        let mut at = self.position;
-        for (header, _) in frames {
-            if let Ok(at) = u32::try_from(at) {
+        for header in frames.iter().map(Batch::header) {
+            if let Ok(at) = u32::try_from(self.position) {
                 self.index.note(self.segment.base(), header, at);
             }
-            at += u64::from(header.length);
+            self.position += u64::from(header.length);
             self.end = header.end_offset();
             self.last_append = header.append_time;
         }
-        self.position = at;
         Ok(())
     }
 

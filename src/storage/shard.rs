@@ -20,7 +20,7 @@ use crate::env::Clock;
 use crate::error::Error;
 use crate::format::batch::Batch;
 use crate::offset::{Offset, ShardId};
-use crate::storage::commit::{Commit, Ends, Outcome, Refusal, Sender, Wakes, Want};
+use crate::storage::commit::{Commit, Ends, Outcome, Refusal, Round, Sender, Wakes, Want};
 use crate::storage::ring::Ring;
 use crate::storage::tail::{Background, Counters, Opened, ShardOptions, Tail};
 use crate::storage::waiter::Waiter;
@@ -43,12 +43,14 @@ pub(crate) struct Shard<T: Tail> {
 struct State<T: Tail> {
     commit: Commit,
     /// None while somebody leads.
-    tail: Option<T>,
+    tail: Option<Box<T>>,
     /// Threads that need the tail for something else than appending.
     tail_waiters: VecDeque<Arc<Waiter<Outcome>>>,
     view: T::View,
     ring: Ring,
     requested: bool,
+    /// The memory of the last round.
+    spare: Round,
     counters: Counters,
 }
 
@@ -73,11 +75,12 @@ impl<T: Tail> Shard<T> {
     ) -> Arc<Self> {
         let state = State {
             commit: Commit::new(options.policy, options.budget),
-            tail: Some(tail),
+            tail: Some(Box::new(tail)),
             tail_waiters: VecDeque::new(),
             view: T::View::default(),
             ring: Ring::with_limit(options.ring_bytes),
             requested: false,
+            spare: Round::default(),
             counters: Counters::default(),
         };
         Arc::new_cyclic(|me| Self {
@@ -280,7 +283,7 @@ impl<T: Tail> Shard<T> {
         synced.map(|_| ())
     }
 
-    fn open_tail(&self, mut tail: T) -> Result<(), Error> {
+    fn open_tail(&self, mut tail: Box<T>) -> Result<(), Error> {
         let opened = tail.open(self.ends().durable_end);
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
@@ -309,7 +312,7 @@ impl<T: Tail> Shard<T> {
     }
 
     /// Waits until nobody leads, and takes the tail.
-    fn take_tail(&self) -> T {
+    fn take_tail(&self) -> Box<T> {
         let waiter = Arc::new(Waiter::default());
         let mut state = self.state.lock();
         if state.tail_waiters.is_empty()

@@ -349,8 +349,19 @@ impl Store {
         Ok(start)
     }
 
+    /// Unlinks what is not needed any more, and looks again later if something is being read.
     fn unlink_doomed(&self, shard: &PartitionShard) -> Result<(), Error> {
-        shard.exclusive(|log, _| (log.unlink_doomed(), None))?
+        let is_left = shard.exclusive(|log, _| (log.unlink_doomed(), None))??;
+        if is_left {
+            self.schedule_marks();
+        }
+        Ok(())
+    }
+
+    /// Unlinks what recovery and trims have left behind in partitions that are in use.
+    fn unlink_leftovers(&self) -> Result<(), Error> {
+        let mut shards = self.all_shards().into_iter().filter(|shard| shard.is_opened());
+        shards.try_for_each(|shard| self.unlink_doomed(&shard))
     }
 
     /// What recovery found so far, and which partitions it has not looked at.
@@ -396,6 +407,8 @@ impl Store {
             let written = shard
                 .sync_written()
                 .and_then(|_| shard.exclusive(|log, ends| (log.write_close(ends), None))?);
+            // What cannot be unlinked now is listed, and the next session tries again.
+            let _ = self.unlink_doomed(shard);
             if written.is_err() || shard.observe(|commit, _, _| commit.stopped().is_some()) {
                 except.push(*id);
             }
@@ -439,6 +452,14 @@ impl Store {
         }
     }
 
+    /// Has durable ends written down before long, and unlinked what is not needed any more.
+    fn schedule_marks(&self) {
+        if !self.options.manual_maintenance && !self.marks.swap(true, Ordering::AcqRel) {
+            let job = Arc::new(MarkJob { store: Weak::clone(&self.me) });
+            self.committer.request_after(MARK_INTERVAL, job);
+        }
+    }
+
     /// Tells the log's owner of a failure of work that nobody waits for.
     pub(crate) fn tell(&self, result: Result<(), Error>) {
         if let Err(error) = result {
@@ -475,7 +496,8 @@ impl Serve for RetentionJob {
     }
 }
 
-/// Writes down how far the log is durable, once for all that became so in the meantime.
+/// Writes down how far the log is durable, once for all that became so in the meantime, and
+/// unlinks what is not needed any more.
 struct MarkJob {
     store: Weak<Store>,
 }
@@ -485,6 +507,7 @@ impl Serve for MarkJob {
         if let Some(store) = self.store.upgrade().filter(|store| !store.is_closed()) {
             store.marks.store(false, Ordering::Release);
             store.tell(store.write_marks());
+            store.tell(store.unlink_leftovers());
         }
     }
 }
@@ -511,10 +534,8 @@ impl Background for Errands {
     }
 
     fn became_durable(&self) {
-        let Some(store) = self.store.upgrade() else { return };
-        if !store.options.manual_maintenance && !store.marks.swap(true, Ordering::AcqRel) {
-            let job = Arc::new(MarkJob { store: Weak::clone(&self.store) });
-            self.committer.request_after(MARK_INTERVAL, job);
+        if let Some(store) = self.store.upgrade() {
+            store.schedule_marks();
         }
     }
 }

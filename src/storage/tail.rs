@@ -7,12 +7,9 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::config::SyncPolicy;
 use crate::error::Error;
 use crate::format::batch::Batch;
-use crate::format::frame::FrameHeader;
 use crate::offset::{Offset, ShardId};
 use crate::storage::commit::{Budget, Ends, SyncTarget};
 use crate::sync::Arc;
@@ -28,7 +25,9 @@ pub(crate) trait Tail: Send + Sized + 'static {
     fn open(&mut self, durable_end: Offset) -> Result<Opened<Self::View>, Error>;
 
     /// Lays the batches down in order from `at.written_end` on, and writes them.
-    fn write(&mut self, round: Vec<Batch>, at: Ends) -> Result<Laid<Self::View>, WriteFailure>;
+    ///
+    /// The batches are left as they stand in the file.
+    fn write(&mut self, round: &mut [Batch], at: Ends) -> Result<Laid<Self::View>, WriteFailure>;
 }
 
 /// What opening found.
@@ -43,7 +42,6 @@ pub(crate) struct Opened<V> {
 /// A round that stands in the file.
 #[derive(Debug)]
 pub(crate) struct Laid<V> {
-    pub(crate) frames: Vec<(FrameHeader, Bytes)>,
     /// Set where readers must see another set of files.
     pub(crate) view: Option<V>,
     pub(crate) target: Arc<dyn SyncTarget>,

@@ -21,7 +21,18 @@ use self::oracle::Verdict;
 use self::script::whole_life;
 
 /// What a program does after a crash: it opens, reads everything, and goes on.
-const RETURN: &[Step] = &[Step::Open, Step::Read, Step::SendEverywhere(Acks::Durable), Step::Read];
+const RETURN: &[Step] = &[
+    Step::Open,
+    Step::Read,
+    Step::SendEverywhere(Acks::Durable),
+    Step::Maintain,
+    Step::Read,
+    Step::Look,
+];
+
+/// What is tried while the power goes off a second time, and again when it comes back.
+const RECOVER: &[Step] =
+    &[Step::Open, Step::Read, Step::SendEverywhere(Acks::Durable), Step::Maintain];
 
 /// The same log once more, now that what it held before was served.
 const RETURN_AGAIN: &[Step] = &[
@@ -66,7 +77,8 @@ fn interrupted(script: &[Step], at: u64) -> Life {
     let mut life = Life::new(SimDisk::new(SEED));
     life.disk.power_off_at(at);
     life.run(script).unwrap();
-    assert!(life.disk.is_off(), "the crash at operation {at} did not happen");
+    let is_whole = life.done == script.len();
+    assert!(life.disk.is_off() || is_whole, "the crash at operation {at} did not happen");
     life
 }
 
@@ -93,17 +105,10 @@ impl Findings {
     }
 
     fn check(&self, at_least: usize) {
-        let shown = self.bad.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+        let shown = self.bad.iter().take(usize::MAX).cloned().collect::<Vec<_>>().join("\n");
         assert!(self.bad.is_empty(), "{} of {} went wrong:\n{shown}", self.bad.len(), self.tried);
         assert!(self.tried >= at_least, "only {} crashes were tried", self.tried);
     }
-}
-
-fn describe(life: &Life, script: &[Step]) -> String {
-    let log = life.disk.log();
-    let last = log.iter().find(|op| op.kind.is_change() || op.number > 0);
-    let _ = last;
-    format!("in {:?}", script.get(life.done))
 }
 
 const SEED: u64 = 1;
@@ -118,9 +123,70 @@ fn a_crash_at_every_operation_loses_nothing_that_was_acknowledged() {
         for (policy, seed) in crashes() {
             let mut after = life.crash(policy, seed);
             findings.note(goes_on(&mut after), || {
-                format!("{policy:?} {seed}, operation {at} {}", describe(&life, &script))
+                format!("{policy:?} {seed}, operation {at} in {:?}", script.get(life.done))
             });
         }
     }
     findings.check(5_000);
+}
+
+/// What recovery has shown could be gone, or a half-done recovery could not be done again.
+#[test]
+fn a_second_crash_at_every_change_of_a_recovery_loses_nothing_either() {
+    recover_twice(CrashPolicy::KeepAll, CrashPolicy::LoseAll).check(10_000);
+}
+
+/// A recovery could remove what the log needs until it is done.
+#[test]
+fn a_second_crash_that_keeps_removals_alone_loses_nothing_either() {
+    recover_twice(CrashPolicy::KeepAll, CrashPolicy::UnlinkFirst).check(10_000);
+}
+
+fn recover_twice(first: CrashPolicy, second: CrashPolicy) -> Findings {
+    let script = whole_life();
+    let mut findings = Findings::default();
+    for at in changes(&interrupted(&script, u64::MAX)) {
+        let life = interrupted(&script, at);
+        let after = life.crash(first, 1);
+        let mut rehearsal = after.fork();
+        findings.note(rehearsal.run(RECOVER), || format!("{first:?}, operation {at}"));
+        for then in changes(&rehearsal) {
+            let mut again = after.fork();
+            again.disk.power_off_at(then);
+            let mut verdict = again.run(RECOVER);
+            assert!(again.disk.is_off(), "the crash at operation {then} did not happen");
+            let mut last = again.crash(second, 2);
+            verdict =
+                verdict.and_then(|()| last.run(RECOVER)).and_then(|()| last.run(&[Step::Read]));
+            findings.note(verdict, || {
+                let step = script.get(life.done);
+                format!("{first:?}, operation {at} in {step:?}, then {second:?}, operation {then}")
+            });
+        }
+    }
+    findings
+}
+
+/// The operations of a life that change what a crash finds; all others leave things as they are.
+fn changes(life: &Life) -> Vec<u64> {
+    let log = life.disk.log();
+    log.iter().filter(|op| op.kind.is_change()).map(|op| op.number).collect()
+}
+
+/// Records could be served that the next power cut takes back.
+#[test]
+fn what_is_served_after_a_kill_survives_the_power_cut_behind_it() {
+    let script = whole_life();
+    let mut findings = Findings::default();
+    for at in 0..operations(&script) {
+        let killed = interrupted(&script, at).crash(CrashPolicy::KeepAll, 1);
+        let mut served = killed.fork();
+        let verdict = served.run(&[Step::Open, Step::Read]);
+        for policy in [CrashPolicy::LoseAll, CrashPolicy::UnlinkFirst, CrashPolicy::PrefixPerFile] {
+            let mut after = served.crash(policy, at);
+            let verdict = verdict.clone().and_then(|()| after.run(&[Step::Open, Step::Read]));
+            findings.note(verdict, || format!("killed at operation {at}, then {policy:?}"));
+        }
+    }
+    findings.check(2_000);
 }

@@ -120,6 +120,26 @@ fn a_disk_can_fail_for_good_at_any_operation() {
     report(&failures, cases);
 }
 
+/// What fails half-way and is gone on with after a bad spell would contradict itself.
+#[test]
+fn a_disk_can_fail_for_a_while_at_any_operation() {
+    let mut failures = Vec::new();
+    let mut cases = 0;
+    for op in &healthy_ops(false) {
+        for spell in [2, 9] {
+            cases += 1;
+            failures.extend(case(op, Fault::Eio, || {
+                let disk = SimDisk::new(SEED);
+                let fails = op.number..op.number + spell;
+                let fits = move |op: &Op| fails.contains(&op.number);
+                disk.fail_when(fits, Fault::Eio, Repeat::Forever);
+                settle(&disk, Life::live(&disk, false), Demand::Durable);
+            }));
+        }
+    }
+    report(&failures, cases);
+}
+
 /// One bad file would stop partitions that have nothing to do with it, or turn fates into lies.
 #[test]
 fn a_file_can_fail_for_good_and_the_other_partitions_go_on() {

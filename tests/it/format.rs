@@ -1,3 +1,7 @@
 //! Format version 1: what is written today is what was written then, and can be read by others.
 
+mod golden;
+mod page;
 pub(crate) mod parser;
+mod rows;
+mod versions;

@@ -65,7 +65,10 @@ impl PartitionLog {
             ..self.rows.row
         };
         rows.push(Row::Partition(self.id, row));
-        self.ground.manifest.put(&rows, Want::Durable)?;
+        if let Err(error) = self.ground.manifest.put(&rows, Want::Durable) {
+            self.stay_untrimmed(count);
+            return Err(error);
+        }
         self.pending.clear();
         for row in rows {
             match row {
@@ -79,12 +82,31 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Unlinks the files of segments that nobody reads any more, and forgets their rows.
-    pub(crate) fn unlink_doomed(&mut self) -> Result<(), Error> {
-        if self.doomed.is_empty() {
-            return Ok(());
+    /// Has the next rows say that the first `count` segments are still there.
+    ///
+    /// The manifest may have the rows of a trim that failed, and later ones contradict some of them.
+    fn stay_untrimmed(&mut self, count: usize) {
+        for view in self.sealed.iter().take(count) {
+            let key = (view.segment.base(), view.segment.place().salt);
+            if let Some(row) = self.rows.segments.get(&key) {
+                self.pending.push(Row::Segment(self.id, key, *row));
+            }
         }
-        if !self.pending.is_empty() {
+        self.pending.push(Row::Partition(self.id, self.rows.row));
+    }
+
+    /// Unlinks the files of segments that nobody reads any more, and forgets their rows; true if
+    /// others are still being read.
+    pub(crate) fn unlink_doomed(&mut self) -> Result<bool, Error> {
+        if self.doomed.is_empty() {
+            return Ok(false);
+        }
+        // The rows that let go of the files must be durable before the files are gone, those that
+        // were read at open included.
+        self.ground.manifest.begin_writes()?;
+        if self.pending.is_empty() {
+            self.ground.manifest.until_durable(self.rows_end)?;
+        } else {
             self.put_pending(Want::Durable)?;
         }
         let doomed = std::mem::take(&mut self.doomed);
@@ -105,12 +127,13 @@ impl PartitionLog {
             self.rows.segments.remove(&key);
             self.pending.push(Row::DropSegment(self.id, key));
         }
+        let is_left = !self.doomed.is_empty();
         if self.pending.is_empty() {
-            return Ok(());
+            return Ok(is_left);
         }
         let synced = self.ground.env.fs.sync_dir(&self.dir);
         synced.map_err(|error| Error::io("sync failed", &self.dir, error))?;
-        self.put_pending(Want::Written).map(|_| ())
+        self.put_pending(Want::Written).map(|_| is_left)
     }
 }
 

@@ -21,6 +21,7 @@ impl PartitionLog {
     pub(super) fn put_pending(&mut self, want: Want) -> Result<Offset, Error> {
         let end = self.ground.manifest.put(&self.pending, want)?;
         self.pending.clear();
+        self.rows_end = end;
         Ok(end)
     }
 

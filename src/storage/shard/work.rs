@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Fate};
 use crate::offset::Offset;
-use crate::storage::commit::{Entry, Outcome, Refusal, Sender, Waiting, Wakes, Want, no_room};
+use crate::storage::commit::{Outcome, Refusal, Round, Sender, Wakes, Want, no_room};
 use crate::storage::shard::{Shard, State};
 use crate::storage::tail::{BackgroundFailure, Laid, Serve, Tail, WriteFailure};
 use crate::storage::waiter::{Waiter, Woken};
@@ -26,12 +26,12 @@ enum Role {
 
 impl<T: Tail> Shard<T> {
     /// Puts the tail back after something else than appending.
-    pub(super) fn put_back(&self, state: MutexGuard<'_, State<T>>, tail: T, wakes: Wakes) {
+    pub(super) fn put_back(&self, state: MutexGuard<'_, State<T>>, tail: Box<T>, wakes: Wakes) {
         self.release(state, Some(tail), Role::Sender(Want::Nothing), wakes);
     }
 
     /// Writes everything that is queued, then puts the tail back.
-    pub(super) fn drain(&self, mut tail: T) {
+    pub(super) fn drain(&self, mut tail: Box<T>) {
         loop {
             let mut wakes = Wakes::default();
             let (state, progress) = self.write_round(&mut tail, &mut wakes);
@@ -47,7 +47,7 @@ impl<T: Tail> Shard<T> {
     fn release(
         &self,
         mut state: MutexGuard<'_, State<T>>,
-        tail: Option<T>,
+        tail: Option<Box<T>>,
         role: Role,
         mut wakes: Wakes,
     ) {
@@ -117,7 +117,7 @@ impl<T: Tail> Shard<T> {
 
     /// Writes rounds until the leader's own append stands or has failed, then waits as far as it
     /// wants.
-    pub(super) fn lead_own(&self, mut tail: T, own: Range<Offset>, want: Want) -> Outcome {
+    pub(super) fn lead_own(&self, mut tail: Box<T>, own: Range<Offset>, want: Want) -> Outcome {
         let outcome = loop {
             let mut wakes = Wakes::default();
             let (state, progress) = self.write_round(&mut tail, &mut wakes);
@@ -139,19 +139,21 @@ impl<T: Tail> Shard<T> {
     /// Takes a round off the queue, writes it, and settles what came of it; the lock is held again
     /// afterwards.
     fn write_round(&self, tail: &mut T, wakes: &mut Wakes) -> (MutexGuard<'_, State<T>>, Progress) {
-        let (round, ends) = {
+        let (mut round, ends) = {
             let mut state = self.state.lock();
-            (state.commit.take_round(), state.commit.ends())
+            let mut round = std::mem::take(&mut state.spare);
+            state.commit.take_round(&mut round);
+            (round, state.commit.ends())
         };
-        let (batches, waiting): (Vec<_>, Vec<_>) = round.into_iter().map(Entry::split).unzip();
-        if batches.is_empty() {
+        if round.batches.is_empty() {
             let state = self.state.lock();
             let stopped = state.commit.stopped().cloned();
             return (state, Progress::Nothing { stopped });
         }
-        let laid = tail.write(batches, ends);
+        let laid = tail.write(&mut round.batches, ends);
         let mut state = self.state.lock();
-        let progress = state.settle(waiting, laid, wakes);
+        let progress = state.settle(&mut round, laid, wakes);
+        state.spare = round;
         (state, progress)
     }
 
@@ -257,7 +259,7 @@ impl<T: Tail> Serve for Shard<T> {
 
 impl<T: Tail> State<T> {
     /// The tail, if nobody leads and nobody waits to.
-    pub(super) fn idle_tail(&mut self) -> Option<T> {
+    pub(super) fn idle_tail(&mut self) -> Option<Box<T>> {
         if self.tail_waiters.is_empty() { self.tail.take() } else { None }
     }
 
@@ -290,15 +292,14 @@ impl<T: Tail> State<T> {
     /// Takes note of what came of a round.
     fn settle(
         &mut self,
-        waiting: Vec<Waiting>,
+        round: &mut Round,
         laid: Result<Laid<T::View>, WriteFailure>,
         wakes: &mut Wakes,
     ) -> Progress {
-        let range = waiting.first().map(|first| first.range.start).unwrap_or_default()
-            ..waiting.last().map(|last| last.range.end).unwrap_or_default();
+        let range = round.range();
         let failure = match (laid, self.commit.stopped()) {
             (Ok(laid), None) => {
-                self.stands(waiting, laid, wakes);
+                self.stands(round, laid, wakes);
                 return Progress::Written { range };
             }
             // A sync failed while the round was written: whether it is in the file is anybody's
@@ -308,7 +309,7 @@ impl<T: Tail> State<T> {
         };
         let WriteFailure { error, in_doubt } = failure;
         let fate = if in_doubt { Fate::Unknown } else { Fate::NotAppended };
-        self.commit.round_failed(waiting, &error, fate, wakes);
+        self.commit.round_failed(round, &error, fate, wakes);
         if in_doubt {
             self.commit.poison(&error, wakes);
         }
@@ -316,7 +317,7 @@ impl<T: Tail> State<T> {
     }
 
     /// A round stands in the file.
-    fn stands(&mut self, waiting: Vec<Waiting>, laid: Laid<T::View>, wakes: &mut Wakes) {
+    fn stands(&mut self, round: &mut Round, laid: Laid<T::View>, wakes: &mut Wakes) {
         if laid.synced_before {
             self.commit.synced_all(wakes);
         }
@@ -324,13 +325,13 @@ impl<T: Tail> State<T> {
             self.view = view;
         }
         let mut bytes = 0;
-        for (header, frame) in laid.frames {
-            bytes += frame.len();
-            self.counters.records += u64::from(header.count);
-            self.ring.push(header, frame);
+        for batch in round.batches.drain(..) {
+            bytes += batch.len();
+            self.counters.records += batch.count();
+            self.ring.push(batch);
         }
         self.counters.bytes += bytes as u64;
-        self.commit.written(waiting, (bytes, laid.target), wakes);
+        self.commit.written(round, (bytes, laid.target), wakes);
     }
 }
 

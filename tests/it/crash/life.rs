@@ -36,6 +36,8 @@ pub(super) enum Step {
     Maintain,
     /// Notes what the log says is durable.
     Look,
+    /// Looks which topics there are.
+    List,
     /// Reads everything there is.
     Read,
 }
@@ -169,6 +171,7 @@ impl Life {
             Step::Pass(time) => self.disk.clock().advance(*time),
             Step::Maintain => self.maintain()?,
             Step::Look => self.look()?,
+            Step::List => self.list()?,
             Step::Read => self.read()?,
         }
         Ok(())
@@ -306,9 +309,13 @@ impl Life {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<(), Stop> {
+    fn list(&mut self) -> Result<(), Stop> {
         let topics = self.log().topics()?;
-        self.book.see_topics(&topics)?;
+        Ok(self.book.see_topics(&topics)?)
+    }
+
+    fn read(&mut self) -> Result<(), Stop> {
+        self.list()?;
         for (topic, partition) in self.places() {
             self.read_partition(&topic, partition)?;
         }

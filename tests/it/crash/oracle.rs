@@ -198,9 +198,15 @@ impl Book {
     /// Retention may now remove what is older than a topic allows.
     pub(super) fn may_expire(&mut self, now: i64) {
         for listed in self.now.values() {
-            let Some(age) = listed.config.retention_policy().max_age else { continue };
+            let retention = listed.config.retention_policy();
+            let age = match (retention.max_age, retention.max_bytes) {
+                (_, Some(_)) => Duration::ZERO,
+                (Some(age), None) => age,
+                (None, None) => continue,
+            };
             for partition in self.incarnations[listed.incarnation].values_mut() {
-                partition.other_starts = partition.boundaries_older_than(age, now);
+                let starts = partition.boundaries_older_than(age, now);
+                partition.other_starts.extend(starts);
             }
         }
     }
@@ -321,7 +327,8 @@ impl Partition {
     /// The starts that retention may choose: behind whole batches, all of them old and durable.
     fn boundaries_older_than(&self, age: Duration, now: i64) -> Vec<u64> {
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let old = self.records.iter().zip(1..).take_while(|(record, _)| now - record.sent_at > age);
+        let old =
+            self.records.iter().zip(1..).take_while(|(record, _)| now - record.sent_at >= age);
         let ends = old.filter(|(record, _)| record.ends_batch).map(|(_, end)| end);
         ends.filter(|end| *end > self.start).collect()
     }

@@ -57,7 +57,7 @@ fn flip_all(stop: Stop, journal: &str) -> (usize, usize) {
 /// A damaged manifest would hide segments, or be believed about them.
 #[test]
 fn every_bit_flip_of_a_manifest_is_harmless_or_refused() {
-    for stop in [Stop::Clean, Stop::Synced, Stop::Marked] {
+    for stop in Stop::ALL {
         let (harmless, refused) = flip_all(stop, "manifest");
         assert!(harmless > 0 && refused > 0, "{stop:?}: {harmless} {refused}");
     }
@@ -66,7 +66,7 @@ fn every_bit_flip_of_a_manifest_is_harmless_or_refused() {
 /// A damaged catalog would make topics vanish, and their files with them.
 #[test]
 fn every_bit_flip_of_a_catalog_is_refused() {
-    for stop in [Stop::Clean, Stop::Synced] {
+    for stop in Stop::ALL {
         let (harmless, refused) = flip_all(stop, "catalog");
         assert!(harmless == 0 && refused > 0, "{stop:?}: {harmless} {refused}");
     }

@@ -1,8 +1,11 @@
 //! Footers that lie under a good checksum: an index is a hint, and never believed over the data.
 
-use brooklet::{StartAt, Timestamp};
+use brooklet::testing::SimDisk;
+use brooklet::{Record, StartAt, Timestamp, TopicConfig};
 
-use super::history::{History, SegmentFile, Stop, TOPIC, open_log, read_all, shown};
+use super::history::{
+    History, SegmentFile, Stop, TOPIC, open_log, read_all, segments_of, shown, small_disk,
+};
 use crate::format::parser::Footer;
 
 /// A footer in place of a segment's own, its checksum computed anew.
@@ -76,6 +79,57 @@ fn a_footer_that_lies_about_places_changes_nothing() {
         }
         assert!(lied > 0, "{stop:?}: no footer to lie in");
     }
+}
+
+/// A log whose first segment has several index entries; its records carry rising times.
+fn long_log() -> (SimDisk, SegmentFile) {
+    let disk = small_disk(5);
+    let log = open_log(&disk).unwrap();
+    log.create_topic(TOPIC, TopicConfig::new().segment_bytes(160 * 1024)).unwrap();
+    let producer = log.producer(TOPIC).unwrap();
+    for number in 0..50_u8 {
+        let time = Timestamp::from_millis(i64::from(number) * 10);
+        producer.send(Record::new(&vec![number; 4000]).timestamp(time)).unwrap();
+    }
+    log.close().unwrap();
+    let segment = segments_of(&disk, 1).remove(0);
+    assert!(segment.parsed.footer.as_ref().unwrap().entries.len() > 3, "one entry proves little");
+    (disk, segment)
+}
+
+/// A later entry that leads astray would lose the records between, or give an error for them.
+#[test]
+fn a_later_entry_that_lies_changes_nothing() {
+    let (disk, segment) = long_log();
+    let footer = segment.parsed.footer.as_ref().unwrap();
+    let frames = &segment.parsed.frames;
+    let elsewhere = frames.iter().map(|frame| frame.bytes.start as u32);
+    let wrong: Vec<u32> = elsewhere.chain([0, 8, 1001, footer.frames_end as u32]).collect();
+    let mut lied = 0;
+    for index in 1..footer.entries.len() {
+        let (relative, position, time) = footer.entries[index];
+        let places = wrong.iter().filter(|wrong| **wrong != position);
+        let lies = places.map(|wrong| (relative, *wrong, time));
+        let offsets = [relative - 1, relative + 1, relative + 7, u32::MAX];
+        for lie in lies.chain(offsets.map(|relative| (relative, position, time))) {
+            let mut entries = footer.entries.clone();
+            entries[index] = lie;
+            let disk = disk.fork();
+            disk.write_file(&segment.path, &with_footer(&segment, &entries, footer)).unwrap();
+            let log = open_log(&disk).unwrap();
+            for offset in segment.offsets() {
+                let time = Timestamp::from_millis(offset.cast_signed() * 10);
+                for start in [StartAt::Offset(offset.into()), StartAt::Timestamp(time)] {
+                    let reader = log.reader(TOPIC).start_at(start).stop_at_end();
+                    let first = reader.open().unwrap().next().unwrap().unwrap();
+                    let found = (first.offset().value(), first.value().unwrap()[0]);
+                    assert_eq!(found, (offset, offset as u8), "{start:?} with {lie:?}");
+                }
+            }
+            lied += 1;
+        }
+    }
+    assert!(lied > 100, "only {lied} lies were told");
 }
 
 /// A footer of another segment, as a misdirected write leaves it, would be believed here.

@@ -56,7 +56,10 @@ impl Told {
     }
 
     pub(super) fn note(&mut self, place: Place, value: String, fact: Fact) {
-        if !matches!(fact, Fact::Acked { .. }) {
+        if matches!(fact, Fact::Acked { .. }) {
+            // A topic that takes records after its deletion has failed was not deleted.
+            self.topic(place.0, Presence::Sure);
+        } else {
             *self.failures.entry(place).or_default() += 1;
         }
         let before = self.facts.insert(value, (place, fact));
@@ -178,10 +181,10 @@ impl Told {
 /// All records of a partition by offset. A failed read is tried again.
 fn read(log: &Log, (topic, partition): Place) -> BTreeMap<Offset, String> {
     let reader = |_| log.reader(topic).partition(partition).stop_at_end().open();
-    let mut reader = (0..2).map(reader).find_map(Result::ok).unwrap();
+    let reader = (0..2).map(reader).find_map(Result::ok).unwrap();
     let mut found = BTreeMap::new();
     let mut failures = 0;
-    while let Some(record) = reader.next() {
+    for record in reader {
         match record {
             Ok(record) => {
                 let value = String::from_utf8(record.value().unwrap().to_vec()).unwrap();
