@@ -167,6 +167,14 @@ impl FrameHeader {
         true
     }
 
+    /// The length that a header claims, which is nothing to rely on.
+    pub(crate) fn claimed_length(bytes: &[u8]) -> Option<usize> {
+        let header = bytes.first_chunk::<HEADER_BYTES>()?;
+        let (sizes, _) = header.split_first_chunk::<8>()?;
+        let (_checksum, length) = halves(u64::from_le_bytes(*sizes));
+        usize::try_from(length).ok()
+    }
+
     /// Reads the header at the start of `bytes` and believes it only if it belongs to this place.
     pub(crate) fn decode(bytes: &[u8], seed: Seed) -> Result<Self, FrameError> {
         let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(FrameError::Short)?;

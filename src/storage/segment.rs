@@ -191,7 +191,9 @@ impl Segment {
         let mut batches = Vec::new();
         let mut bytes = 0;
         let mut next = walk.at();
-        while bytes < max_bytes {
+        // What one read brought is enough, or a frame that it cut off would cost another one for
+        // itself.
+        while bytes < max_bytes / 2 || (bytes < max_bytes && walk.has_read_next()) {
             let damaged = match walk.step().map_err(|error| self.read_failed(error))? {
                 Step::Frame { header, .. } if header.base_offset >= extent.end => break,
                 Step::Frame { header, .. } if header.end_offset() <= from => continue,

@@ -120,6 +120,14 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether the next frame lies in what was read already, going by the length it claims.
+    pub(crate) fn has_read_next(&self) -> bool {
+        let start = self.position.checked_sub(self.window_at);
+        let start = start.and_then(|start| usize::try_from(start).ok());
+        let rest = start.and_then(|start| self.window.get(start..)).unwrap_or_default();
+        FrameHeader::claimed_length(rest).is_some_and(|length| length <= rest.len())
+    }
+
     /// The whole frame at `position`, both checksums verified.
     pub(crate) fn batch(
         &mut self,
