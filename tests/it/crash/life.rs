@@ -7,8 +7,8 @@ use std::time::Duration;
 use brooklet::partitioner::{Choice, Partitioner};
 use brooklet::testing::{Clock, CrashPolicy, SimDisk, open};
 use brooklet::{
-    Acks, BatchReceipt, Error, ErrorKind, Log, LogOptions, Offset, PartitionId, Producer, Receipt,
-    Record, SendError, TopicConfig, TopicName, TopicPartition,
+    Acks, BatchReceipt, Error, ErrorKind, Fate, Log, LogOptions, Offset, PartitionId, Producer,
+    Receipt, Record, SendError, TopicConfig, TopicName, TopicPartition,
 };
 
 use super::oracle::{Book, Change, End, Verdict};
@@ -74,7 +74,27 @@ impl Life {
     /// Does the steps in order; ends early, and well, when the power goes off.
     pub(super) fn run(&mut self, steps: &[Step]) -> Verdict {
         for step in steps {
-            match self.step(step) {
+            self.disk.clear_log();
+            let result = self.step(step);
+            super::random::trace(|| {
+                let shown = match &result {
+                    Ok(()) => "ok".to_owned(),
+                    Err(Stop::Refused(error)) => format!("REFUSED {error}"),
+                    Err(Stop::Broken(error)) => format!("BROKEN {error}"),
+                };
+                let mut out = format!("{step:?} -> {shown}");
+                let pat = std::env::var("PAT").unwrap_or_default();
+                for op in self.disk.log() {
+                    if op.path.to_string_lossy().contains(&pat)
+                        && (op.kind.is_change() || std::env::var_os("ALLOPS").is_some())
+                    {
+                        out +=
+                            &format!("\n      {} {:?} {}", op.number, op.kind, op.path.display());
+                    }
+                }
+                out
+            });
+            match result {
                 Ok(()) => self.done += 1,
                 Err(Stop::Broken(text)) => return Err(format!("{step:?}: {text}")),
                 Err(Stop::Refused(error)) => {
@@ -222,7 +242,7 @@ impl Life {
                 Ok(self.book.appended(place, &[value], told, now)?)
             }
             Err(error) => {
-                self.book.refused(place, &[value], error.fate(), now);
+                self.refused(place, &[value], error.fate())?;
                 Err(Stop::Refused(error.into()))
             }
         }
@@ -276,11 +296,17 @@ impl Life {
                 }
                 self.book.appended(place, values, (start, acks), now)
             }
-            Err(error) => {
-                self.book.refused(place, values, error.fate(), now);
-                Ok(())
-            }
+            Err(error) => self.refused(place, values, error.fate()),
         }
+    }
+
+    fn refused(&mut self, at: (&str, u32), values: &[Arc<str>], fate: Fate) -> Verdict {
+        if fate == Fate::Unknown {
+            // It was tried, so the partition is open, and where it was found to end can be asked.
+            let offsets = self.log().offsets(&place(at.0, at.1)).map_err(|error| error.to_string());
+            self.book.in_doubt(at, values, (offsets?.durable_end.value(), self.now()))?;
+        }
+        Ok(())
     }
 
     fn trim(&mut self, (topic, partition): (&str, u32), before: u64) -> Result<(), Stop> {
@@ -296,7 +322,8 @@ impl Life {
         self.log().maintain()?;
         for (topic, partition) in self.places() {
             let offsets = self.log().offsets(&place(&topic, partition))?;
-            self.book.expired(&topic, partition, offsets.start.value())?;
+            let range = (offsets.start.value(), offsets.end.value());
+            self.book.expired((&topic, partition), range)?;
         }
         Ok(())
     }
@@ -304,7 +331,9 @@ impl Life {
     fn look(&mut self) -> Result<(), Stop> {
         for (topic, partition) in self.places() {
             let offsets = self.log().offsets(&place(&topic, partition))?;
-            self.book.told_durable(&topic, partition, offsets.durable_end.value())?;
+            let range = (offsets.start.value(), offsets.end.value());
+            self.book.see_range((&topic, partition), range)?;
+            self.book.told_durable((&topic, partition), offsets.durable_end.value())?;
         }
         Ok(())
     }

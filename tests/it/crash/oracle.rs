@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brooklet::testing::CrashPolicy;
-use brooklet::{Acks, Fate, SyncPolicy, TopicConfig, TopicInfo};
+use brooklet::{Acks, SyncPolicy, TopicConfig, TopicInfo};
 
 /// Why what was found is not what must be found.
 pub(super) type Verdict<T = ()> = Result<T, String>;
@@ -107,7 +107,8 @@ impl Book {
                     let partitions = &mut self.incarnations[listed.incarnation];
                     if happened && is_always {
                         // What readers see of such a topic is durable, and they see everything.
-                        partitions.values_mut().for_each(Partition::all_durable);
+                        let seen = partitions.values_mut().filter(|partition| !partition.unseen);
+                        seen.for_each(Partition::all_durable);
                     }
                 }
             }
@@ -148,17 +149,20 @@ impl Book {
         Ok(())
     }
 
-    /// Takes note of a batch that was refused.
-    pub(super) fn refused(
+    /// Takes note of a batch that may be there or not; what was found stands below `durable_end`.
+    pub(super) fn in_doubt(
         &mut self,
         (topic, partition): (&str, u32),
         values: &[Arc<str>],
-        fate: Fate,
-        sent_at: i64,
-    ) {
-        if fate == Fate::Unknown {
-            self.find_mut(topic, partition).push(values, sent_at);
+        (durable_end, sent_at): (u64, i64),
+    ) -> Verdict {
+        let found = self.find_mut(topic, partition);
+        if found.unseen {
+            let seen = found.seen_end(durable_end);
+            seen.map_err(|text| format!("{topic}/{partition} in doubt: {text}"))?;
         }
+        found.push(values, sent_at);
+        Ok(())
     }
 
     /// A write was acknowledged, so that the journals of this session stand on solid ground.
@@ -211,16 +215,15 @@ impl Book {
         }
     }
 
-    /// Retention has come back: a partition starts here now.
-    pub(super) fn expired(&mut self, topic: &str, partition: u32, start: u64) -> Verdict {
-        let found = self.find_mut(topic, partition);
-        let seen = found.seen_start(start);
-        found.other_starts.clear();
-        seen.map_err(|text| format!("retention of {topic}/{partition}: {text}"))
+    /// Retention has come back: this is what a partition holds now.
+    pub(super) fn expired(&mut self, place: (&str, u32), range: (u64, u64)) -> Verdict {
+        self.see_range(place, range)?;
+        self.find_mut(place.0, place.1).other_starts.clear();
+        Ok(())
     }
 
     /// The log says that everything below `end` is durable.
-    pub(super) fn told_durable(&mut self, topic: &str, partition: u32, end: u64) -> Verdict {
+    pub(super) fn told_durable(&mut self, (topic, partition): (&str, u32), end: u64) -> Verdict {
         let found = self.find_mut(topic, partition);
         if end > found.records.len() as u64 {
             let count = found.records.len();

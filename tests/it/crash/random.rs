@@ -14,7 +14,7 @@ use super::{Findings, goes_on, is_long};
 #[test]
 fn random_lives_lose_nothing_that_was_acknowledged() {
     let mut findings = Findings::default();
-    for seed in 0..if is_long() { 200_000 } else { 1_000 } {
+    for seed in 0..if is_long() { 100_000 } else { 1_000 } {
         findings.note(random_life(seed), || format!("seed {seed}"));
     }
     findings.check(1_000);
@@ -40,6 +40,7 @@ fn random_life(seed: u64) -> Verdict {
             life.run(&steps).map_err(told)?;
         }
         let policy = CrashPolicy::ALL[dice.within(0..CrashPolicy::ALL.len() as u64) as usize];
+        trace(|| format!("== crash {policy:?} off={}", life.disk.is_off()));
         life = life.crash(policy, dice.within(0..u64::MAX));
     }
     goes_on(&mut life)
@@ -112,5 +113,17 @@ impl Dice {
             _ => Step::Send(topic, partition, self.acks(), bytes),
         };
         vec![step]
+    }
+}
+
+#[test]
+fn zz_one() {
+    let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
+    println!("{:?}", random_life(seed));
+}
+
+pub(super) fn trace(text: impl FnOnce() -> String) {
+    if std::env::var_os("TRACE").is_some() {
+        println!("{}", text());
     }
 }
