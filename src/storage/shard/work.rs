@@ -159,6 +159,11 @@ impl<T: Tail> Shard<T> {
 
     /// Does what is due: writes what is queued, then syncs what is to be synced.
     fn work(&self, role: Role) {
+        // A sender goes back to waiting, be it for a sync: what is left is for others, or for a nudge.
+        let leaves_as = match role {
+            Role::Sender(_) => Role::Sender(Want::Nothing),
+            Role::Background => role,
+        };
         loop {
             let mut wakes = Wakes::default();
             let mut state = self.state.lock();
@@ -169,7 +174,7 @@ impl<T: Tail> Shard<T> {
             {
                 drop(state);
                 let (state, _) = self.write_round(&mut tail, &mut wakes);
-                self.release(state, Some(tail), role, wakes);
+                self.release(state, Some(tail), leaves_as, wakes);
                 if role == Role::Background {
                     continue;
                 }
@@ -184,11 +189,10 @@ impl<T: Tail> Shard<T> {
             if !syncs {
                 return;
             }
+            let _ = self.sync(leaves_as);
             if role != Role::Background {
-                let _ = self.sync(Role::Sender(Want::Nothing));
                 return;
             }
-            let _ = self.sync(role);
         }
     }
 
