@@ -37,7 +37,12 @@ struct Scene {
 }
 
 impl Scene {
+    /// Without maintenance, which comes by every second and would help out where a wake-up is lost.
     fn new(options: LogOptions, config: TopicConfig) -> Self {
+        Self::maintained(options.manual_maintenance(true), config)
+    }
+
+    fn maintained(options: LogOptions, config: TopicConfig) -> Self {
         let disk = SimDisk::new(11);
         let log = open(&disk.env_with_threads(), disk.root().join("log"), options).unwrap();
         log.create_topic("t", config).unwrap();

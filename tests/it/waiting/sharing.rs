@@ -75,23 +75,32 @@ fn threads_that_wait_for_durability_share_syncs() {
 /// Leaders that hand on to each other would leave the last one without a sync, for ever.
 #[test]
 fn leaders_hand_on_until_nobody_waits() {
-    let scene = Scene::new(LogOptions::new(), TopicConfig::new().segment_bytes(64 * 1024));
-    let count = 3000;
-    thread::scope(|scope| {
-        for number in 0..6 {
-            let scene = &scene;
-            scope.spawn(move || {
-                let acks = if number % 2 == 0 { Acks::Durable } else { Acks::Written };
-                let producer = scene.producer(acks);
-                for _ in 0..count {
-                    producer.send(Record::new("handed on")).unwrap();
-                }
+    let value = vec![b'x'; 1000];
+    for acks in [[Acks::Durable; 3], [Acks::Written, Acks::Durable, Acks::Written]] {
+        // Every record makes a new segment, whose first sync is held while the others come.
+        let scene = Scene::new(LogOptions::new(), TopicConfig::new().segment_bytes(1024));
+        for _ in 0..100 {
+            scene.hold_syncs();
+            thread::scope(|scope| {
+                let send = |acks| {
+                    let producer = scene.producer(acks);
+                    let value = &value;
+                    scope.spawn(move || producer.send(Record::new(value)).unwrap())
+                };
+                let leader = send(acks[0]);
+                scene.disk.wait_for_waiting_syncs(1);
+                let followers = [send(acks[1]), send(acks[2])];
+                until(|| scene.log.stats().partitions[0].queued_bytes > 3 * value.len());
+                // After that there is silence: nobody comes who could help out.
+                scene.disk.release_syncs();
+                leader.join().unwrap();
+                followers.into_iter().for_each(|follower| _ = follower.join().unwrap());
             });
         }
-    });
-    scene.producer(Acks::Durable).send(Record::new("last")).unwrap();
-    assert_eq!(scene.values().len(), 6 * count + 2);
-    scene.log.close().unwrap();
+        scene.producer(Acks::Durable).send(Record::new(&value)).unwrap();
+        assert_eq!(scene.values().len(), 302);
+        scene.log.close().unwrap();
+    }
 }
 
 /// The syncs of one partition would keep the records of another one waiting.
@@ -106,13 +115,15 @@ fn partitions_sync_side_by_side() {
     for partition in 0..4 {
         to(partition).send(Record::new("warm")).unwrap();
     }
-    scene.hold_syncs();
-    let pending: Vec<_> =
-        (0..4).map(|partition| to(partition).submit(Record::new("cold"))).collect();
-    scene.disk.wait_for_waiting_syncs(4);
-    scene.disk.release_syncs();
-    for (partition, pending) in (0..).zip(pending) {
-        assert_eq!(pending.wait().unwrap().partition().value(), partition);
+    for _ in 0..300 {
+        scene.hold_syncs();
+        let submit = |partition| to(partition).submit(Record::new("cold"));
+        let pending: Vec<_> = (0..4).map(submit).collect();
+        scene.disk.wait_for_waiting_syncs(4);
+        scene.disk.release_syncs();
+        for (partition, pending) in (0..).zip(pending) {
+            assert_eq!(pending.wait().unwrap().partition().value(), partition);
+        }
     }
 }
 
@@ -159,7 +170,7 @@ fn a_timed_sync_comes_when_it_is_due_and_not_before() {
 #[test]
 fn a_timed_sync_comes_by_itself_where_there_are_threads() {
     let policy = SyncPolicy::Every(Duration::from_millis(5));
-    let scene = Scene::new(LogOptions::new(), TopicConfig::new().sync(policy));
+    let scene = Scene::maintained(LogOptions::new(), TopicConfig::new().sync(policy));
     let receipt = scene.producer(Acks::Written).send(Record::new("timed")).unwrap();
     until(|| scene.log.offsets(&place()).unwrap().durable_end > receipt.offset());
 }
