@@ -42,19 +42,26 @@ pub(crate) fn one_by_one(file: &File, value: &[u8], count: usize) {
     }
 }
 
-/// Reads blocks of 1 MiB into an aligned buffer, checksums every frame, and walks its records.
+/// Reads whole blocks, about 1 MiB at a time, into an aligned buffer, checksums each of them, and
+/// walks its records from length to length.
 pub(crate) fn replay(file: &File, len: usize, record: usize) -> u64 {
-    const CHUNK: usize = 1024 * 1024;
-    let mut memory = vec![0; CHUNK + 64];
+    let block = BLOCK.div_ceil(record) * record;
+    let chunk = 1024 * 1024 / block * block;
+    let mut memory = vec![0; chunk + 64];
     let start = memory.as_ptr().align_offset(64);
-    let buffer = &mut memory[start..start + CHUNK];
+    let buffer = &mut memory[start..start + chunk];
     let (mut position, mut records) = (0, 0);
     while position < len {
         let read = file.read_at(buffer, position as u64).expect("read");
-        for frame in buffer[..read].chunks(BLOCK) {
+        for frame in buffer[..read].chunks(block) {
             std::hint::black_box(crc32fast::hash(frame));
-            for head in frame.chunks(record) {
-                std::hint::black_box(head.first());
+            let mut rest = frame;
+            while let Some((head, behind)) = rest.split_first_chunk::<RECORD_HEAD>() {
+                let [a, b, c, d, ..] = *head;
+                let length = u32::from_le_bytes([a, b, c, d]) as usize;
+                let (value, behind) = behind.split_at(length);
+                std::hint::black_box(value);
+                rest = behind;
                 records += 1;
             }
         }
