@@ -259,6 +259,21 @@ impl Producer {
     ///
     /// The record is encoded now and owned by the returned [`Pending`] until it is let into the
     /// queue.
+    ///
+    /// # Examples
+    /// ```
+    /// use brooklet::{Log, Record, TopicConfig};
+    ///
+    /// let log = Log::in_memory()?;
+    /// log.create_topic("orders", TopicConfig::new())?;
+    /// let producer = log.producer("orders")?;
+    /// let first = producer.submit(Record::new("created"));
+    /// let second = producer.submit(Record::new("paid"));
+    /// // In async code: `second.await?`. The two may share a write and a sync.
+    /// assert_eq!(second.wait()?.offset().value(), 1);
+    /// assert_eq!(first.wait()?.offset().value(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn submit(&self, record: Record<'_>) -> Pending {
         let state = self.topic.state();
         let chosen = self.choose(&state, &record);
@@ -288,6 +303,19 @@ impl Producer {
     /// # Errors
     /// If any record is invalid, nothing is appended. Otherwise the error has one result for each
     /// batch.
+    ///
+    /// # Examples
+    /// ```
+    /// use brooklet::{Log, Offset, Record, TopicConfig};
+    ///
+    /// let log = Log::in_memory()?;
+    /// log.create_topic("lines", TopicConfig::new())?;
+    /// let lines = ["one", "two", "three"];
+    /// let batches = log.producer("lines")?.send_all(lines.iter().map(|line| Record::new(line)))?;
+    /// let offsets = batches.first().map(|batch| batch.offsets());
+    /// assert_eq!(offsets, Some(Offset::ZERO..Offset::new(3)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_all<'a>(
         &self,
         records: impl IntoIterator<Item = Record<'a>>,
