@@ -463,6 +463,11 @@ impl Commit {
         (targets, self.written_end, self.unsynced_bytes)
     }
 
+    /// Gives up what awaits a sync: the files are gone, and nothing in them can be lost any more.
+    pub(crate) fn forget_unsynced(&mut self) -> Vec<Unsynced> {
+        std::mem::take(&mut self.unsynced)
+    }
+
     /// Sets the time of the next sync where the policy asks for one; how far off it is, if it was
     /// not set before.
     pub(crate) fn arm_interval(&mut self, now: impl FnOnce() -> Duration) -> Option<Duration> {

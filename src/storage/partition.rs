@@ -179,7 +179,9 @@ impl PartitionLog {
 
     /// Lets go of everything, because the topic is gone; returns the rows to be dropped.
     pub(crate) fn abandon(&mut self) -> PartitionRows {
-        self.active = None;
+        if let Some(active) = self.active.take() {
+            active.writer.segment().forget_file();
+        }
         for view in self.sealed.drain(..) {
             view.segment.forget_file();
         }

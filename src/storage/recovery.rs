@@ -148,6 +148,23 @@ impl Recovered {
         mark: Offset,
     ) -> Result<(), Error> {
         let mut copies = Vec::new();
+        let saved = self.save_in(patient, segments, mark, &mut copies);
+        if saved.is_err() {
+            // No row names them yet, and on a full disk the next try needs their room.
+            for copy in &copies {
+                let _ = patient.env.fs.remove_file(copy.segment().path());
+            }
+        }
+        saved
+    }
+
+    fn save_in(
+        &mut self,
+        patient: &Patient<'_>,
+        segments: Vec<SegmentView>,
+        mark: Offset,
+        copies: &mut Vec<SegmentWriter>,
+    ) -> Result<(), Error> {
         for view in segments {
             let SegmentState::Sealed { end, bytes, last_append } = view.state else { continue };
             if end <= mark {
@@ -155,14 +172,14 @@ impl Recovered {
                 continue;
             }
             let extent = Extent { end, bytes: Some(bytes) };
-            let (cut_at, end) = copy_past(patient, &view.segment, extent, mark, &mut copies)?;
+            let (cut_at, end) = copy_past(patient, &view.segment, extent, mark, copies)?;
             // What lies below the mark is read from the old file, under an index of its own.
             let place = view.segment.place();
             let segment = patient.segment((place.base, place.salt));
             self.keep(patient, SegmentView { segment, ..view }, end, cut_at, last_append);
         }
-        for copy in copies {
-            self.adopt(&copy)?;
+        for copy in copies.iter() {
+            self.adopt(copy)?;
         }
         self.decide = true;
         let synced = patient.env.fs.sync_dir(patient.dir);

@@ -211,6 +211,15 @@ impl<T: Tail> Shard<T> {
         self.drain(tail);
     }
 
+    /// Lets go of all files and bytes of a shard that is closed and gone for good.
+    pub(crate) fn forget(&self) {
+        let mut state = self.state.lock();
+        let targets = state.commit.forget_unsynced();
+        state.ring.clear();
+        drop(state);
+        drop(targets);
+    }
+
     /// Opens the tail if nobody has.
     pub(crate) fn ensure_open(&self) -> Result<(), Error> {
         if self.is_opened() {

@@ -231,7 +231,8 @@ impl Store {
             shard.close(reason);
             self.known.with(|known| known.remove(id));
             self.ground.reports.with(|reports| reports.remove(id));
-            let rows = shard.exclusive(|log, _| (log.abandon(), None));
+            let rows = shard.exclusive(|log, _| (log.abandon(), Some(Arc::default())));
+            shard.forget();
             partitions.insert(*id, rows.unwrap_or_default());
         }
         self.forget(&partitions)

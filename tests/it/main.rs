@@ -13,6 +13,7 @@ mod damage;
 mod env;
 mod faults;
 mod format;
+mod full;
 mod processes;
 mod quakes;
 mod sim;

@@ -57,6 +57,7 @@ fn run(log: &Log, policy: SyncPolicy) -> Told {
     thread::scope(|scope| {
         let lanes = [None, Some(0), Some(1), Some(2)];
         let readers = lanes.map(|partition| scope.spawn(move || follow(log, partition)));
+        let end = End(log);
         let trims = scope.spawn(|| trim_and_maintain(log, &done));
         let senders = (0..SENDERS).map(|sender| scope.spawn(move || send(log, sender)));
         let senders = senders.collect::<Vec<_>>();
@@ -70,7 +71,7 @@ fn run(log: &Log, policy: SyncPolicy) -> Told {
         done.store(true, Ordering::Release);
         let trimmed = trims.join().unwrap();
         assert!(trimmed > 0, "nothing was ever trimmed");
-        end(log);
+        drop(end);
         for reader in readers {
             compare_seen(&reader.join().unwrap(), &told);
         }
@@ -78,12 +79,16 @@ fn run(log: &Log, policy: SyncPolicy) -> Told {
     })
 }
 
-/// Tells the readers that nothing more comes.
-fn end(log: &Log) {
-    for partition in 0..PARTITIONS {
-        let fixed = Fixed(PartitionId::new(partition));
-        let producer = log.producer("t").unwrap().partitioner(fixed).acks(Acks::Durable);
-        producer.send(Record::new(END)).unwrap();
+/// Tells the readers that nothing more comes; also where something has failed, so that they end.
+struct End<'a>(&'a Log);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        for partition in 0..PARTITIONS {
+            let fixed = Fixed(PartitionId::new(partition));
+            let producer = self.0.producer("t").unwrap().partitioner(fixed).acks(Acks::Durable);
+            producer.send(Record::new(END)).unwrap();
+        }
     }
 }
 
@@ -155,7 +160,7 @@ fn submit_some(
 /// Keeps removing all but the newest records; says how often something went.
 fn trim_and_maintain(log: &Log, done: &AtomicBool) -> u32 {
     let mut trimmed = 0;
-    while !done.load(Ordering::Acquire) {
+    while !done.load(Ordering::Acquire) || trimmed == 0 {
         for partition in (0..PARTITIONS).map(topic_partition) {
             let offsets = log.offsets(&partition).unwrap();
             let keep = offsets.end.value().saturating_sub(300);
