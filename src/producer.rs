@@ -349,12 +349,14 @@ impl Producer {
         records: impl IntoIterator<Item = Record<'a>>,
     ) -> Result<Vec<(PartitionId, Batch)>, SendError> {
         let limit = state.config.max_record_bytes;
+        let (partitioner, count) = (&*self.partitioner, partition_count(state)?);
         let mut begun: Vec<Option<BatchBuilder>> = Vec::new();
         begun.resize_with(state.shards.len(), || None);
         let mut finished = Vec::new();
         let mut sticky = None;
         for record in records {
-            let partition = match self.ask(state, &record)? {
+            let choice = partitioner.partition(record.key_bytes(), record.value_bytes(), count);
+            let partition = match choice {
                 Choice::Partition(partition) => partition,
                 Choice::Sticky => *sticky.get_or_insert_with(|| self.next_sticky(state)),
             };
@@ -415,18 +417,13 @@ impl Producer {
         self.acks.unwrap_or(default).into()
     }
 
-    fn ask(&self, state: &TopicState, record: &Record<'_>) -> Result<Choice, SendError> {
-        let count = u32::try_from(state.shards.len()).ok().and_then(NonZeroU32::new);
-        let count = count.ok_or_else(|| no_partition(state, PartitionId::ZERO))?;
-        Ok(self.partitioner.partition(record.key_bytes(), record.value_bytes(), count))
-    }
-
     fn choose(
         &self,
         state: &TopicState,
         record: &Record<'_>,
     ) -> Result<(PartitionId, Arc<PartitionShard>), SendError> {
-        let partition = match self.ask(state, record)? {
+        let (key, value) = (record.key_bytes(), record.value_bytes());
+        let partition = match self.partitioner.partition(key, value, partition_count(state)?) {
             Choice::Partition(partition) => partition,
             Choice::Sticky => self.next_sticky(state),
         };
@@ -484,6 +481,11 @@ fn index(partition: PartitionId) -> usize {
 
 fn shard_of(state: &TopicState, partition: PartitionId) -> Option<&Arc<PartitionShard>> {
     state.shards.get(index(partition))
+}
+
+fn partition_count(state: &TopicState) -> Result<NonZeroU32, SendError> {
+    let count = u32::try_from(state.shards.len()).ok().and_then(NonZeroU32::new);
+    count.ok_or_else(|| no_partition(state, PartitionId::ZERO))
 }
 
 fn no_partition(state: &TopicState, partition: PartitionId) -> SendError {
