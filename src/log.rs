@@ -237,6 +237,20 @@ impl Log {
     /// # Errors
     /// `UnknownTopic`, `UnknownPartition`, `Poisoned`, `ReadOnly`, `Closed`, and what the system
     /// says.
+    ///
+    /// # Examples
+    /// ```
+    /// use brooklet::{Log, Record, TopicConfig};
+    ///
+    /// let log = Log::in_memory()?;
+    /// log.create_topic("orders", TopicConfig::new())?;
+    /// let producer = log.producer("orders")?;
+    /// producer.send(Record::new("old"))?;
+    /// let kept = producer.send(Record::new("new"))?;
+    /// let start = log.trim(kept.topic_partition(), kept.offset())?;
+    /// assert_eq!(start, kept.offset());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn trim(&self, partition: &TopicPartition, before: Offset) -> Result<Offset, Error> {
         let told = |error: Error| error.during(format_args!("trim {partition}"));
         self.inner.check_writable().map_err(told)?;

@@ -259,6 +259,21 @@ impl Producer {
     ///
     /// The record is encoded now and owned by the returned [`Pending`] until it is let into the
     /// queue.
+    ///
+    /// # Examples
+    /// ```
+    /// use brooklet::{Log, Record, TopicConfig};
+    ///
+    /// let log = Log::in_memory()?;
+    /// log.create_topic("orders", TopicConfig::new())?;
+    /// let producer = log.producer("orders")?;
+    /// let first = producer.submit(Record::new("created"));
+    /// let second = producer.submit(Record::new("paid"));
+    /// // In async code: `second.await?`. The two may share a write and a sync.
+    /// assert_eq!(second.wait()?.offset().value(), 1);
+    /// assert_eq!(first.wait()?.offset().value(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn submit(&self, record: Record<'_>) -> Pending {
         let state = self.topic.state();
         let chosen = self.choose(&state, &record);
@@ -288,6 +303,19 @@ impl Producer {
     /// # Errors
     /// If any record is invalid, nothing is appended. Otherwise the error has one result for each
     /// batch.
+    ///
+    /// # Examples
+    /// ```
+    /// use brooklet::{Log, Offset, Record, TopicConfig};
+    ///
+    /// let log = Log::in_memory()?;
+    /// log.create_topic("lines", TopicConfig::new())?;
+    /// let lines = ["one", "two", "three"];
+    /// let batches = log.producer("lines")?.send_all(lines.iter().map(|line| Record::new(line)))?;
+    /// let offsets = batches.first().map(|batch| batch.offsets());
+    /// assert_eq!(offsets, Some(Offset::ZERO..Offset::new(3)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_all<'a>(
         &self,
         records: impl IntoIterator<Item = Record<'a>>,
@@ -321,12 +349,14 @@ impl Producer {
         records: impl IntoIterator<Item = Record<'a>>,
     ) -> Result<Vec<(PartitionId, Batch)>, SendError> {
         let limit = state.config.max_record_bytes;
+        let (partitioner, count) = (&*self.partitioner, partition_count(state)?);
         let mut begun: Vec<Option<BatchBuilder>> = Vec::new();
         begun.resize_with(state.shards.len(), || None);
         let mut finished = Vec::new();
         let mut sticky = None;
         for record in records {
-            let partition = match self.ask(state, &record)? {
+            let choice = partitioner.partition(record.key_bytes(), record.value_bytes(), count);
+            let partition = match choice {
                 Choice::Partition(partition) => partition,
                 Choice::Sticky => *sticky.get_or_insert_with(|| self.next_sticky(state)),
             };
@@ -387,18 +417,13 @@ impl Producer {
         self.acks.unwrap_or(default).into()
     }
 
-    fn ask(&self, state: &TopicState, record: &Record<'_>) -> Result<Choice, SendError> {
-        let count = u32::try_from(state.shards.len()).ok().and_then(NonZeroU32::new);
-        let count = count.ok_or_else(|| no_partition(state, PartitionId::ZERO))?;
-        Ok(self.partitioner.partition(record.key_bytes(), record.value_bytes(), count))
-    }
-
     fn choose(
         &self,
         state: &TopicState,
         record: &Record<'_>,
     ) -> Result<(PartitionId, Arc<PartitionShard>), SendError> {
-        let partition = match self.ask(state, record)? {
+        let (key, value) = (record.key_bytes(), record.value_bytes());
+        let partition = match self.partitioner.partition(key, value, partition_count(state)?) {
             Choice::Partition(partition) => partition,
             Choice::Sticky => self.next_sticky(state),
         };
@@ -456,6 +481,11 @@ fn index(partition: PartitionId) -> usize {
 
 fn shard_of(state: &TopicState, partition: PartitionId) -> Option<&Arc<PartitionShard>> {
     state.shards.get(index(partition))
+}
+
+fn partition_count(state: &TopicState) -> Result<NonZeroU32, SendError> {
+    let count = u32::try_from(state.shards.len()).ok().and_then(NonZeroU32::new);
+    count.ok_or_else(|| no_partition(state, PartitionId::ZERO))
 }
 
 fn no_partition(state: &TopicState, partition: PartitionId) -> SendError {

@@ -138,6 +138,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// The record, its key or a header is larger than allowed; the batch is as it was.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         record: &Record<'_>,
@@ -178,6 +179,7 @@ impl BatchBuilder {
         self.push(&entry, RECORD_BYTES_MAX, limit)
     }
 
+    #[inline(always)]
     fn write(&mut self, record: &Record<'_>, size: usize, time_delta: i32) {
         let key = record.key_bytes();
         let value = record.value_bytes();
@@ -206,8 +208,11 @@ impl BatchBuilder {
         let [t0, t1, t2, t3] = time_delta.to_le_bytes();
         let [k0, k1] = key_len.to_le_bytes();
         let fixed = [b0, b1, b2, b3, t0, t1, t2, t3, k0, k1, flags, header_count];
+        self.bytes.reserve(size);
         self.bytes.extend_from_slice(&fixed);
-        self.bytes.extend_from_slice(key);
+        if key_len > 0 {
+            self.bytes.extend_from_slice(key);
+        }
         for header in record.headers() {
             self.write_header(header.name.as_bytes(), header.value);
         }
@@ -256,28 +261,42 @@ pub(crate) enum Fit {
 }
 
 /// The encoded size of a record, once every limit is checked.
+#[inline(always)]
 fn checked_size(record: &Record<'_>, record_bytes_max: usize) -> Result<usize, Error> {
-    let too_large = |what: &str, size: usize, limit: usize| {
-        let text = format!("{what} of {size} bytes is larger than {limit}");
-        Err(Error::new(ErrorKind::InvalidRecord, text))
-    };
     let key = record.key_bytes().map_or(0, <[u8]>::len);
-    if key > KEY_BYTES_MAX {
-        return too_large("key", key, KEY_BYTES_MAX);
+    let mut size = RECORD_FIXED_BYTES + key + record.value_bytes().map_or(0, <[u8]>::len);
+    if !record.headers().is_empty() {
+        size += checked_headers(record)?;
     }
+    let limit = record_bytes_max.min(RECORD_BYTES_MAX);
+    if key > KEY_BYTES_MAX {
+        Err(too_large("key", key, KEY_BYTES_MAX))
+    } else if size > limit {
+        Err(too_large("record", size, limit))
+    } else {
+        Ok(size)
+    }
+}
+
+fn checked_headers(record: &Record<'_>) -> Result<usize, Error> {
     if record.headers().len() > HEADERS_MAX {
         let text = format!("{} headers are more than {HEADERS_MAX}", record.headers().len());
         return Err(Error::new(ErrorKind::InvalidRecord, text));
     }
-    let mut size = RECORD_FIXED_BYTES + key + record.value_bytes().map_or(0, <[u8]>::len);
+    let mut size = 0;
     for header in record.headers() {
         if header.name.len() > HEADER_NAME_BYTES_MAX {
-            return too_large("header name", header.name.len(), HEADER_NAME_BYTES_MAX);
+            return Err(too_large("header name", header.name.len(), HEADER_NAME_BYTES_MAX));
         }
         size += HEADER_FIXED_BYTES + header.name.len() + header.value.map_or(0, <[u8]>::len);
     }
-    let limit = record_bytes_max.min(RECORD_BYTES_MAX);
-    if size > limit { too_large("record", size, limit) } else { Ok(size) }
+    Ok(size)
+}
+
+#[cold]
+fn too_large(what: &str, size: usize, limit: usize) -> Error {
+    let text = format!("{what} of {size} bytes is larger than {limit}");
+    Error::new(ErrorKind::InvalidRecord, text)
 }
 
 /// A stored frame whose checksums and records have been found good.

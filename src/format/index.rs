@@ -59,6 +59,12 @@ impl Index {
         Some((u64::from(entry.position), own))
     }
 
+    /// The last indexed frame that starts at or before byte `position`, as its own position.
+    pub(crate) fn frame_near(&self, position: u64) -> Option<u64> {
+        let behind = self.entries.partition_point(|entry| u64::from(entry.position) <= position);
+        self.entries.get(behind.checked_sub(1)?).map(|entry| u64::from(entry.position))
+    }
+
     /// An indexed frame at or before the first one that holds a record of `time` or later: its
     /// position and its own offset.
     ///

@@ -130,7 +130,7 @@ impl Patient<'_> {
                 None => candidates.push(self.examine(*key, row)?),
             }
         }
-        self.find_strangers(&entries, &listed, &mut candidates, &mut verdict.report)?;
+        self.find_strangers(&entries, &listed, &mut candidates, &mut verdict)?;
         for candidate in &candidates {
             if let Found::Scanned { scan, .. } = &candidate.found {
                 verdict.known_mark = verdict.known_mark.max(scan.known_mark);
@@ -260,16 +260,20 @@ impl Patient<'_> {
         entries: &[DirEntry],
         listed: &[(SegmentKey, SegmentRow)],
         candidates: &mut Vec<Candidate>,
-        report: &mut PartitionReport,
+        verdict: &mut Verdict,
     ) -> Result<(), Error> {
-        let last_base = listed.last().map_or(self.rows.row.start, |(key, _)| key.0);
+        let start = self.rows.row.start;
+        let last_base = listed.last().map_or(start, |(key, _)| key.0);
         let mut strangers = Vec::new();
         for entry in entries {
             let key = parse_segment_name(&entry.name);
             match key.filter(|_| entry.kind == EntryKind::File) {
                 Some(key) if self.rows.segments.contains_key(&key) => {}
                 Some(key) if key.0 >= last_base => strangers.push(key),
-                _ => report.unknown.push(self.dir.join(&entry.name)),
+                // A copy that was never switched to. Should the segments behind it be dropped, it
+                // would continue the log.
+                Some(key) if key.0 >= start => verdict.set_aside(key, self.dir.join(&entry.name)),
+                _ => verdict.report.unknown.push(self.dir.join(&entry.name)),
             }
         }
         strangers.sort_unstable();
@@ -409,10 +413,15 @@ impl Verdict {
         if adds_nothing {
             self.dropped.push((*key, SegmentRowState::Removed));
         } else {
-            // Without a row it would one day continue a log that has grown up to its base.
-            self.dropped.push((*key, SegmentRowState::Aside));
-            self.report.aside.push(segment.path().to_path_buf());
+            self.set_aside(*key, segment.path().to_path_buf());
         }
+    }
+
+    /// Gives a row to a file that is not part of the log, so that it never becomes one: without it,
+    /// it would one day continue a log that has grown, or shrunk, to its base.
+    fn set_aside(&mut self, key: SegmentKey, path: PathBuf) {
+        self.dropped.push((key, SegmentRowState::Aside));
+        self.report.aside.push(path);
     }
 
     fn damaged(&mut self, error: Error) {

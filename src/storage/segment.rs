@@ -186,7 +186,8 @@ impl Segment {
             Some(mark) => mark,
             None => self.start_for(&file, index.frame_before(self.base(), from), from)?,
         };
-        let window = max_bytes.clamp(FETCH_BYTES_MIN, WINDOW_BYTES * 4);
+        let window =
+            window_from(start.0, max_bytes.clamp(FETCH_BYTES_MIN, WINDOW_BYTES * 4), index);
         let mut walk = self.walk(&file, start, extent)?.reading(window);
         let mut batches = Vec::new();
         let mut bytes = 0;
@@ -297,6 +298,15 @@ impl Segment {
         let len = file.len().map_err(|error| self.read_failed(error))?;
         let until = extent.bytes.map_or(len, |bytes| bytes.min(len));
         Ok(Walk::new(file, &self.read_side.buffers, self.seed, start, until))
+    }
+}
+
+/// How much to read at `start` so that no frame is cut off where the index knows better.
+fn window_from(start: u64, most: usize, index: &Index) -> usize {
+    let until = index.frame_near(start.saturating_add(most as u64)).unwrap_or(start);
+    match usize::try_from(until.saturating_sub(start)) {
+        Ok(0) | Err(_) => most,
+        Ok(window) => window,
     }
 }
 

@@ -72,6 +72,8 @@ struct Known {
     mark: Offset,
     /// Whether a clean close vouches for it, or it was made in this session.
     vouched: bool,
+    /// Whether its topic lets records go by itself, so that it is looked at even if nobody uses it.
+    lets_go: bool,
 }
 
 impl Store {
@@ -166,13 +168,12 @@ impl Store {
             let is_new = listed.is_none();
             (listed.unwrap_or_default(), vouched || is_new)
         });
-        if keeping.retention.max_age.is_some()
-            || keeping.retention.max_bytes.is_some()
-            || keeping.segment_age.is_some()
-        {
+        let retention = &keeping.retention;
+        let lets_go = retention.max_age.is_some() || retention.max_bytes.is_some();
+        if lets_go || keeping.segment_age.is_some() {
             self.schedule_retention();
         }
-        let known = Known { mark: rows.row.durable_end, vouched };
+        let known = Known { mark: rows.row.durable_end, vouched, lets_go };
         self.known.with(|all| all.insert(id, known));
         let log = PartitionLog::new(id, Arc::clone(&self.ground), keeping, rows, vouched);
         let options = ShardOptions {
@@ -320,7 +321,10 @@ impl Store {
     /// Removes what retention lets go of, in all partitions, and unlinks what nobody reads.
     pub(crate) fn retain(&self) -> Result<(), Error> {
         let mut first = Ok(());
-        for shard in self.all_shards() {
+        for (id, shard) in self.shards_by_id() {
+            if !shard.is_opened() && !self.known(id).lets_go {
+                continue;
+            }
             let result = shard.exclusive(|log, ends| {
                 let retained = log.retain(ends, None);
                 let view = matches!(retained, Ok(true)).then(|| log.view());

@@ -1,5 +1,6 @@
 //! A life of a log as a list of steps, run on a simulated disk until the power goes off.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,27 +75,7 @@ impl Life {
     /// Does the steps in order; ends early, and well, when the power goes off.
     pub(super) fn run(&mut self, steps: &[Step]) -> Verdict {
         for step in steps {
-            self.disk.clear_log();
-            let result = self.step(step);
-            super::random::trace(|| {
-                let shown = match &result {
-                    Ok(()) => "ok".to_owned(),
-                    Err(Stop::Refused(error)) => format!("REFUSED {error}"),
-                    Err(Stop::Broken(error)) => format!("BROKEN {error}"),
-                };
-                let mut out = format!("{step:?} -> {shown}");
-                let pat = std::env::var("PAT").unwrap_or_default();
-                for op in self.disk.log() {
-                    if op.path.to_string_lossy().contains(&pat)
-                        && (op.kind.is_change() || std::env::var_os("ALLOPS").is_some())
-                    {
-                        out +=
-                            &format!("\n      {} {:?} {}", op.number, op.kind, op.path.display());
-                    }
-                }
-                out
-            });
-            match result {
+            match self.step(step) {
                 Ok(()) => self.done += 1,
                 Err(Stop::Broken(text)) => return Err(format!("{step:?}: {text}")),
                 Err(Stop::Refused(error)) => {
@@ -127,6 +108,23 @@ impl Life {
     /// The same moment once more.
     pub(super) fn fork(&self) -> Self {
         Self::continued(self.disk.fork(), self.book.clone())
+    }
+
+    /// Whether recovery has cut nothing off and set nothing aside so far.
+    pub(super) fn is_whole(&self) -> bool {
+        self.log().recovery().is_whole()
+    }
+
+    /// Whether files are left of topics that are not there any more.
+    pub(super) fn check_remains(&self) -> Verdict {
+        let topics = self.disk.root().join("log").join("topics");
+        let files = self.disk.files();
+        let dirs = files.iter().filter_map(|file| file.strip_prefix(&topics).ok()?.iter().next());
+        let dirs = dirs.collect::<BTreeSet<_>>();
+        match dirs.len() <= self.book.partitions().len() {
+            true => Ok(()),
+            false => Err(format!("{dirs:?} hold files, topics are {:?}", self.book.partitions())),
+        }
     }
 
     fn log(&self) -> &Log {

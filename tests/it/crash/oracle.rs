@@ -56,6 +56,8 @@ struct Partition {
     other_starts: Vec<u64>,
     /// A session has ended since the end of the partition was last seen.
     unseen: bool,
+    /// And since its start was.
+    unseen_start: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -169,7 +171,7 @@ impl Book {
     fn wrote(&mut self) {
         self.other = None;
         for partition in self.incarnations.iter_mut().flat_map(BTreeMap::values_mut) {
-            if !partition.unseen {
+            if !partition.unseen_start {
                 partition.other_starts.clear();
             }
         }
@@ -183,17 +185,18 @@ impl Book {
         start: Option<u64>,
     ) -> Verdict {
         let found = self.find_mut(topic, partition);
-        let expected = asked.max(found.start);
         match start {
-            None => found.other_starts.push(expected),
-            Some(start) if start == expected => {
+            None => found.other_starts.push(asked.max(found.start)),
+            // What is asked for, unless the partition starts behind it already.
+            Some(start) if start == asked || (start > asked && found.seen_start(start).is_ok()) => {
                 found.start = start;
+                found.unseen_start = false;
                 found.durable = found.durable.max(start);
                 found.written = found.written.max(start);
                 found.other_starts.clear();
             }
             Some(start) => {
-                return Err(format!("{topic}/{partition} trimmed to {start}, not {expected}"));
+                return Err(format!("{topic}/{partition} trimmed to {start}, not {asked}"));
             }
         }
         Ok(())
@@ -242,7 +245,7 @@ impl Book {
                 End::Clean | End::Crash(CrashPolicy::KeepAll) => {}
                 End::Crash(_) => partition.written = partition.durable,
             }
-            partition.unseen = true;
+            (partition.unseen, partition.unseen_start) = (true, true);
         }
     }
 
@@ -346,6 +349,7 @@ impl Partition {
             // What was seen once may be taken back as long as nothing was acknowledged since.
             self.other_starts[index] = std::mem::replace(&mut self.start, start);
         }
+        self.unseen_start = false;
         Ok(())
     }
 

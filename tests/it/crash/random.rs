@@ -40,7 +40,6 @@ fn random_life(seed: u64) -> Verdict {
             life.run(&steps).map_err(told)?;
         }
         let policy = CrashPolicy::ALL[dice.within(0..CrashPolicy::ALL.len() as u64) as usize];
-        trace(|| format!("== crash {policy:?} off={}", life.disk.is_off()));
         life = life.crash(policy, dice.within(0..u64::MAX));
     }
     goes_on(&mut life)
@@ -113,17 +112,5 @@ impl Dice {
             _ => Step::Send(topic, partition, self.acks(), bytes),
         };
         vec![step]
-    }
-}
-
-#[test]
-fn zz_one() {
-    let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
-    println!("{:?}", random_life(seed));
-}
-
-pub(super) fn trace(text: impl FnOnce() -> String) {
-    if std::env::var_os("TRACE").is_some() {
-        println!("{}", text());
     }
 }

@@ -201,7 +201,7 @@ fn unsynced_bytes_are_bounded_where_nobody_asks_for_syncs() {
         let sender = scope.spawn(|| {
             (0..100)
                 .map(|number| offset(&producer.send(Record::new(&value(number))).unwrap()))
-                .last()
+                .max()
         });
         scene.disk.wait_for_waiting_syncs(1);
         until(|| scene.written_end() > UNSYNCED as u64);
