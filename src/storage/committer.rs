@@ -14,20 +14,23 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::env::{Clock, Env, Join, Spawn};
 use crate::storage::tail::{Background, BackgroundFailure, Serve};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak};
 
 /// As many syncs as this can be under way at once.
 const WORKERS_MAX: usize = 8;
 
 /// The background of one log.
 pub(crate) struct Committer {
+    me: Weak<Self>,
     spawn: Arc<dyn Spawn>,
     clock: Arc<dyn Clock>,
     is_inline: bool,
     jobs: Queue<Job>,
     timers: Queue<Timer>,
-    /// How many workers are waiting for a job.
-    idle: Arc<AtomicU64>,
+    /// How many jobs wait or are being served; there shall be as many workers.
+    unserved: Arc<AtomicU64>,
+    /// How many workers were started.
+    started: AtomicU64,
     closed: AtomicBool,
     threads: Mutex<Threads>,
     report: Box<dyn Fn(BackgroundFailure) + Send + Sync>,
@@ -67,13 +70,15 @@ impl Committer {
         env: &Env,
         report: Box<dyn Fn(BackgroundFailure) + Send + Sync>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             spawn: Arc::clone(&env.spawn),
             clock: Arc::clone(&env.clock),
             is_inline: !env.spawn.can_spawn(),
             jobs: Queue::default(),
             timers: Queue::default(),
-            idle: Arc::default(),
+            unserved: Arc::default(),
+            started: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             threads: Mutex::default(),
             report,
@@ -99,9 +104,10 @@ impl Committer {
     }
 
     /// Starts another worker if there are more jobs than workers to take them.
+    ///
+    /// A job that had to wait for another one would wait for a sync of somebody else's file.
     fn ensure_worker(&self) {
-        let waiting = self.jobs.receiver.len() as u64;
-        if waiting <= self.idle.load(Ordering::Acquire) {
+        if self.started.load(Ordering::Acquire) >= self.unserved.load(Ordering::Acquire) {
             return;
         }
         let mut threads = self.threads.lock();
@@ -109,16 +115,20 @@ impl Committer {
             return;
         }
         let jobs = self.jobs.receiver.clone();
-        let idle = Arc::clone(&self.idle);
-        let work = Box::new(move || run_worker(&jobs, &idle));
+        let unserved = Arc::clone(&self.unserved);
+        let work = Box::new(move || run_worker(&jobs, &unserved));
         match self.spawn.spawn("brooklet-committer", work) {
-            Ok(worker) => threads.workers.push(worker),
+            Ok(worker) => {
+                threads.workers.push(worker);
+                self.started.fetch_add(1, Ordering::AcqRel);
+            }
             // The workers that there are take the job later; without any, the caller must.
             Err(_) if !threads.workers.is_empty() => {}
             Err(_) => {
                 drop(threads);
                 while let Ok(Job::Serve(job)) = self.jobs.receiver.try_recv() {
                     job.serve();
+                    self.unserved.fetch_sub(1, Ordering::AcqRel);
                 }
             }
         }
@@ -130,17 +140,12 @@ impl Committer {
             return;
         }
         let timers = self.timers.receiver.clone();
-        let jobs = self.jobs.sender.clone();
-        let jobs_seen = self.jobs.receiver.clone();
-        let idle = Arc::clone(&self.idle);
         let clock = Arc::clone(&self.clock);
+        let me = Weak::clone(&self.me);
         let work = Box::new(move || {
-            run_timer(&timers, &*clock, &|job: Arc<dyn Serve>| {
-                // A worker takes it; if none is free, the timer's own thread does.
-                if (jobs_seen.len() as u64) < idle.load(Ordering::Acquire) {
-                    let _ = jobs.send(Job::Serve(job));
-                } else {
-                    job.serve();
+            run_timer(&timers, &*clock, &|job| {
+                if let Some(committer) = me.upgrade() {
+                    committer.request(job);
                 }
             });
         });
@@ -153,6 +158,7 @@ impl Background for Committer {
         if self.is_inline {
             job.serve();
         } else if !self.closed.load(Ordering::Acquire) {
+            self.unserved.fetch_add(1, Ordering::AcqRel);
             let _ = self.jobs.sender.send(Job::Serve(job));
             self.ensure_worker();
         }
@@ -179,15 +185,10 @@ impl fmt::Debug for Committer {
     }
 }
 
-fn run_worker(jobs: &Receiver<Job>, idle: &AtomicU64) {
-    loop {
-        idle.fetch_add(1, Ordering::AcqRel);
-        let job = jobs.recv();
-        idle.fetch_sub(1, Ordering::AcqRel);
-        match job {
-            Ok(Job::Serve(job)) => job.serve(),
-            Ok(Job::Stop) | Err(_) => return,
-        }
+fn run_worker(jobs: &Receiver<Job>, unserved: &AtomicU64) {
+    while let Ok(Job::Serve(job)) = jobs.recv() {
+        job.serve();
+        unserved.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
