@@ -4,6 +4,7 @@
 //! at the same time shares its syncs. Encoding and the body checksum happen on the caller's thread,
 //! before any lock.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::num::NonZeroU32;
@@ -245,8 +246,8 @@ impl Producer {
     ///
     /// # Errors
     /// The error says whether the record was not appended or its fate is unknown. Nothing was
-    /// appended on `InvalidRecord`, `Timeout`, `StorageFull`, `Closed`, `UnknownTopic`,
-    /// `ReadOnly` and `Poisoned`.
+    /// appended on `InvalidRecord`, `Timeout`, `StorageFull`, `Closed`, `UnknownTopic` and
+    /// `ReadOnly`; `Poisoned` and `Io` leave it to the fate.
     pub fn send(&self, record: Record<'_>) -> Result<Receipt, SendError> {
         let state = self.topic.state();
         let (partition, shard) = self.choose(&state, &record)?;
@@ -325,17 +326,21 @@ impl Producer {
         let batches = batches.map_err(|first| SendAllError { first, results: Vec::new() })?;
         let want = self.want(&state);
         let mut results = Vec::with_capacity(batches.len());
+        let mut begun = BTreeMap::new();
         for (partition, batch) in batches {
             let outcome = match shard_of(&state, partition) {
                 // Everything is written first, so that one sync per partition covers all its
                 // batches.
-                Some(shard) => shard.append(batch, want.min(Want::Written), self.timeout),
+                Some(shard) => shard.ensure_open().map_err(Refusal::not_appended).and_then(|()| {
+                    begun.entry(partition).or_insert_with(|| shard.incarnation());
+                    shard.append(batch, want.min(Want::Written), self.timeout)
+                }),
                 None => Err(Refusal::not_appended(Error::bare(ErrorKind::UnknownPartition))),
             };
             results.push(self.batch_receipt(partition, outcome));
         }
         if want == Want::Durable {
-            self.await_durable(&state, &mut results);
+            self.await_durable(&state, &begun, &mut results);
         }
         match results.iter().find_map(|result| result.as_ref().err()) {
             Some(first) => Err(SendAllError { first: first.clone(), results }),
@@ -387,23 +392,25 @@ impl Producer {
 
     /// Waits until all batches that were written are durable; other partitions sync while this one
     /// is waited for.
-    fn await_durable(&self, state: &TopicState, results: &mut [Result<BatchReceipt, SendError>]) {
-        let written = results.iter().flatten().map(|receipt| receipt.partition.partition());
-        let mut partitions = written.collect::<Vec<_>>();
-        partitions.sort_unstable();
-        partitions.dedup();
-        for partition in partitions.iter().skip(1) {
-            if let Some(shard) = shard_of(state, *partition) {
-                shard.start_sync();
-            }
+    ///
+    /// `begun` has the incarnations that the partitions were written in.
+    fn await_durable(
+        &self,
+        state: &TopicState,
+        begun: &BTreeMap<PartitionId, u64>,
+        results: &mut [Result<BatchReceipt, SendError>],
+    ) {
+        let shards = begun.iter().filter_map(|(partition, incarnation)| {
+            Some((*partition, shard_of(state, *partition)?, *incarnation))
+        });
+        for (_, shard, _) in shards.clone().skip(1) {
+            shard.start_sync();
         }
-        for partition in partitions {
-            let Some(shard) = shard_of(state, partition) else { continue };
-            let Err(error) = shard.sync_written() else { continue };
+        for (partition, shard, incarnation) in shards {
+            let Err(refusal) = shard.sync_written_in(incarnation) else { continue };
             for result in results.iter_mut() {
                 if result.as_ref().is_ok_and(|receipt| receipt.partition.partition() == partition) {
-                    let refusal = Refusal { error: error.clone(), fate: Fate::Unknown };
-                    *result = Err(self.told(partition, refusal));
+                    *result = Err(self.told(partition, refusal.clone()));
                 }
             }
         }

@@ -158,8 +158,13 @@ impl<T: Tail> Shard<T> {
     /// Waits until everything written before the call is durable, and says up to where that is.
     pub(crate) fn sync_written(&self) -> Result<Offset, Error> {
         self.ensure_open()?;
+        self.sync_written_in(self.incarnation()).map_err(|refusal| refusal.error)
+    }
+
+    /// The same for who has written in this incarnation: what came before a later one may be lost.
+    pub(crate) fn sync_written_in(&self, incarnation: u64) -> Result<Offset, Refusal> {
         let end = self.ends().written_end;
-        self.until_durable(end..end).map(|range| range.end).map_err(|refusal| refusal.error)
+        self.until_durable(end..end, incarnation).map(|range| range.end)
     }
 
     /// Has everything written synced soon, without waiting for it.

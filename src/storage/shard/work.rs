@@ -118,6 +118,7 @@ impl<T: Tail> Shard<T> {
     /// Writes rounds until the leader's own append stands or has failed, then waits as far as it
     /// wants.
     pub(super) fn lead_own(&self, mut tail: Box<T>, own: Range<Offset>, want: Want) -> Outcome {
+        let incarnation = self.incarnation();
         let outcome = loop {
             let mut wakes = Wakes::default();
             let (state, progress) = self.write_round(&mut tail, &mut wakes);
@@ -131,7 +132,7 @@ impl<T: Tail> Shard<T> {
             self.fire(wakes);
         };
         match outcome {
-            Ok(range) if want == Want::Durable => self.until_durable(range),
+            Ok(range) if want == Want::Durable => self.until_durable(range, incarnation),
             outcome => outcome,
         }
     }
@@ -197,9 +198,16 @@ impl<T: Tail> Shard<T> {
     }
 
     /// Waits until `range` is durable, and syncs for all who wait if nobody else does.
-    pub(super) fn until_durable(&self, range: Range<Offset>) -> Outcome {
+    ///
+    /// Offsets are those of `incarnation`: a later one may have given them to other records.
+    pub(super) fn until_durable(&self, range: Range<Offset>, incarnation: u64) -> Outcome {
         loop {
             let mut state = self.state.lock();
+            if self.incarnation() != incarnation {
+                let text = "it was opened anew before the records were durable";
+                let error = Error::new(ErrorKind::Poisoned, text);
+                return Err(Refusal { error, fate: Fate::Unknown });
+            }
             let commit = &mut state.commit;
             if commit.durable_end >= range.end {
                 return Ok(range);

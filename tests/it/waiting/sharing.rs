@@ -1,10 +1,12 @@
 //! Many share one sync, timed syncs come when they are due, and readers are woken by either.
 
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use brooklet::testing::{OpKind, SimDisk, open};
-use brooklet::{Acks, LogOptions, Record, StartAt, SyncPolicy, TopicConfig};
+use brooklet::partitioner::{ByFn, Fixed};
+use brooklet::testing::{FailedSync, Fault, Op, OpKind, Repeat, SimDisk, open};
+use brooklet::{Acks, Fate, LogOptions, Record, SendError, StartAt, SyncPolicy, TopicConfig};
 
 use super::{Scene, place, until};
 
@@ -109,7 +111,7 @@ fn partitions_sync_side_by_side() {
     let scene = Scene::new(LogOptions::new(), TopicConfig::new().partitions(4));
     let producer = scene.producer(Acks::Durable);
     let to = |partition: u32| {
-        let fixed = brooklet::partitioner::Fixed(partition.into());
+        let fixed = Fixed(partition.into());
         producer.clone().partitioner(fixed)
     };
     for partition in 0..4 {
@@ -136,7 +138,7 @@ fn a_timed_sync_comes_when_it_is_due_and_not_before() {
     log.create_topic("t", TopicConfig::new().sync(SyncPolicy::Every(interval))).unwrap();
     let producer = log.producer("t").unwrap();
     let syncs = || {
-        let is_sync = |op: &&brooklet::testing::Op| op.kind == OpKind::Sync;
+        let is_sync = |op: &&Op| op.kind == OpKind::Sync;
         disk.log()
             .iter()
             .filter(is_sync)
@@ -173,4 +175,43 @@ fn a_timed_sync_comes_by_itself_where_there_are_threads() {
     let scene = Scene::maintained(LogOptions::new(), TopicConfig::new().sync(policy));
     let receipt = scene.producer(Acks::Written).send(Record::new("timed")).unwrap();
     until(|| scene.log.offsets(&place()).unwrap().durable_end > receipt.offset());
+}
+
+/// A batch that was lost before its sync would be acknowledged, because others are durable by then.
+#[test]
+fn a_partition_opened_anew_acknowledges_nothing_from_before() {
+    let options = LogOptions::new().unsynced_bytes(3000);
+    let scene = Scene::new(options, TopicConfig::new().sync(SyncPolicy::Never).partitions(2));
+    scene.disk.set_failed_sync(FailedSync::ShowsOld);
+    let value = vec![b'x'; 1000];
+    let to = |partition: u32| scene.producer(Acks::Written).partitioner(Fixed(partition.into()));
+    to(1).acks(Acks::Durable).send(Record::new("first")).unwrap();
+    scene.hold_syncs();
+    for _ in 0..3 {
+        to(1).send(Record::new(&value)).unwrap();
+    }
+    scene.disk.wait_for_waiting_syncs(1);
+    thread::scope(|scope| {
+        let by_key = ByFn::new(|key: Option<&[u8]>, _, _| u32::from(key == Some(b"1")));
+        let producer = scene.producer(Acks::Durable).partitioner(by_key);
+        let records = ["0", "1"].map(|key| Record::new("both").key(key));
+        let sends = scope.spawn(move || producer.send_all(records).unwrap_err());
+        // The first batch is written, and the second one waits for room.
+        until(|| scene.written_end() == 2);
+        assert_eq!(scene.disk.writeback_fails(is_in_first), 1);
+        scene.disk.fail_when(|op| is_in_first(&op.path), Fault::Eio, Repeat::Once);
+        assert_eq!(to(0).send(Record::new("fails")).unwrap_err().fate(), Fate::Unknown);
+        scene.log.reopen_partition(&place()).unwrap();
+        assert_eq!(scene.written_end(), 1, "the first batch is not lost");
+        scene.disk.release_syncs();
+        let error = sends.join().unwrap();
+        let fates = error.results().iter().map(|result| result.as_ref().err().map(SendError::fate));
+        assert_eq!(fates.collect::<Vec<_>>(), [Some(Fate::Unknown), None]);
+    });
+    assert_eq!(scene.disk.fired(), 1);
+    assert_eq!(scene.values(), ["first"]);
+}
+
+fn is_in_first(path: &Path) -> bool {
+    path.starts_with("/sim/log/topics/1/0")
 }
