@@ -109,6 +109,8 @@ struct Active {
     writer: SegmentWriter,
     target: Arc<ActiveFile>,
     first_append: Option<Timestamp>,
+    /// After a roll that failed, the size at which it is tried again.
+    roll_again_at: u64,
     /// How many index entries readers have been given.
     published: usize,
 }
@@ -293,15 +295,20 @@ impl PartitionLog {
         let Some(active) = &self.active else { return Err(Error::bare(ErrorKind::Io)) };
         let (position, _) = active.writer.at();
         let is_full = position + bytes > self.keeping.segment_bytes;
-        if !active.writer.is_empty() && (is_full || self.is_aged(active)) {
-            let stretched = position + bytes <= SEGMENT_BYTES_STRETCHED;
-            match self.begin_segment(ends) {
-                // The segment that is there goes on for as long as it can.
-                Err(_) if stretched => {}
-                rolled => rolled?,
-            }
+        let stretches = position + bytes <= SEGMENT_BYTES_STRETCHED;
+        let is_due = position >= active.roll_again_at || !stretches;
+        if active.writer.is_empty() || !is_due || !(is_full || self.is_aged(active)) {
+            return Ok(());
         }
-        Ok(())
+        match (self.begin_segment(ends), &mut self.active) {
+            // The segment that is there goes on for as long as it can. A roll that fails can leave
+            // a file behind, so that it is not tried with every round.
+            (Err(_), Some(active)) if stretches => {
+                active.roll_again_at = position + self.keeping.segment_bytes / 2;
+                Ok(())
+            }
+            (rolled, _) => rolled,
+        }
     }
 
     fn is_aged(&self, active: &Active) -> bool {
@@ -501,7 +508,7 @@ impl Active {
         let path = writer.segment().path().to_path_buf();
         let target = Arc::new(ActiveFile { file, path, row });
         let first_append = (!writer.is_empty()).then(|| writer.last_append());
-        Self { writer, target, first_append, published: 0 }
+        Self { writer, target, first_append, roll_again_at: 0, published: 0 }
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brooklet::LogOptions;
 use brooklet::testing::{CrashPolicy, FailedSync, Fault, Op, OpKind, Repeat, SimDisk, open};
+use brooklet::{LogOptions, Record, SyncPolicy, TopicConfig};
 
 use life::Life;
 use told::{Demand, Place, Told};
@@ -95,11 +95,23 @@ fn any_operation_can_fail_once_and_the_session_goes_on() {
             failures.extend(case(op, *fault, || {
                 let disk = SimDisk::new(SEED);
                 disk.fail_at(op.number, *fault, Repeat::Once);
-                settle(&disk, Life::live(&disk, true), demand);
+                let told = Life::live(&disk, true);
+                if is_journal(op) {
+                    for place in [("strict", 0), ("strict", 1), ("loose", 0)] {
+                        assert_eq!(told.failures(place), 0, "{place:?} felt it");
+                    }
+                }
+                settle(&disk, told, demand);
             }));
         }
     }
     report(&failures, cases);
+}
+
+/// Whether it is the work of a journal, which heals itself without anybody noticing.
+fn is_journal(op: &Op) -> bool {
+    let is_file = op.path.extension().is_some_and(|extension| extension == "jnl");
+    is_file && matches!(op.kind, OpKind::Write | OpKind::Sync)
 }
 
 /// A disk that fails for good would turn an acknowledgement or a fate into a lie.
@@ -200,6 +212,39 @@ fn a_failed_sync_is_believed_whatever_reads_show_afterwards() {
         }
     }
     report(&failures, cases);
+}
+
+/// Partitions would stop with the manifest, or litter the disk with segments that came to nothing.
+#[test]
+fn appends_go_on_in_the_segments_that_exist_while_the_manifest_is_out_of_order() {
+    let disk = SimDisk::new(SEED);
+    let log = open(&disk.env(), disk.root().join("log"), LogOptions::new()).unwrap();
+    let config = TopicConfig::new().segment_bytes(16 * 1024).sync(SyncPolicy::Never);
+    log.create_topic("t", config).unwrap();
+    let producer = log.producer("t").unwrap();
+    producer.send(Record::new("first")).unwrap();
+    let is_manifest = |op: &Op| op.path.starts_with("/sim/log/manifest");
+    disk.fail_when(is_manifest, Fault::Eio, Repeat::Forever);
+    for _ in 0..1000 {
+        producer.send(Record::new(&[b'x'; 100])).unwrap();
+    }
+    assert!(log.create_topic("other", TopicConfig::new()).is_err());
+    let segments = || {
+        let files = disk.files();
+        files.iter().filter(|path| path.extension().is_some_and(|end| end == "seg")).count()
+    };
+    assert!(disk.fired() > 0);
+    assert!((2..30).contains(&segments()), "{} segments", segments());
+
+    disk.clear_faults();
+    log.create_topic("other", TopicConfig::new()).unwrap();
+    for _ in 0..100 {
+        producer.send(Record::new(&[b'x'; 100])).unwrap();
+    }
+    log.maintain().unwrap();
+    assert_eq!(log.stats().partitions[1].segments, segments(), "what came to nothing is unlinked");
+    let read = log.reader("t").stop_at_end().open().unwrap();
+    assert_eq!(read.map(Result::unwrap).count(), 1101);
 }
 
 /// A write-back that failed behind the log's back would be covered up by the next sync.
