@@ -88,7 +88,9 @@ fn faults_of(kind: OpKind) -> &'static [Fault] {
 fn any_operation_can_fail_once_and_the_session_goes_on() {
     let mut failures = Vec::new();
     let mut cases = 0;
-    for op in &healthy_ops(true) {
+    let ops = healthy_ops(true);
+    let reopens = ops.iter().filter(|op| op.kind == OpKind::Lock).nth(1).unwrap().number;
+    for op in &ops {
         let demand = if op.kind == OpKind::Sync { Demand::Durable } else { Demand::Acked };
         for fault in faults_of(op.kind) {
             cases += 1;
@@ -96,7 +98,8 @@ fn any_operation_can_fail_once_and_the_session_goes_on() {
                 let disk = SimDisk::new(SEED);
                 disk.fail_at(op.number, *fault, Repeat::Once);
                 let told = Life::live(&disk, true);
-                if is_journal(op) {
+                // But for the first write of a session, which makes its journals anew.
+                if is_journal(op) && op.number < reopens {
                     for place in [("strict", 0), ("strict", 1), ("loose", 0)] {
                         assert_eq!(told.failures(place), 0, "{place:?} felt it");
                     }

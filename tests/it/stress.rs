@@ -13,7 +13,7 @@ use brooklet::{
 
 const PARTITIONS: u32 = 3;
 const SENDERS: u32 = 8;
-const PER_SENDER: u32 = 600;
+const PER_SENDER: u32 = 1500;
 /// The last record of each partition.
 const END: &str = "end";
 
