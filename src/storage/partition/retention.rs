@@ -113,12 +113,15 @@ impl PartitionLog {
         let (free, read): (Vec<_>, Vec<_>) =
             doomed.into_iter().partition(|segment| Arc::strong_count(segment) == 1);
         self.doomed = read;
-        for segment in &free {
+        let mut free = free.into_iter();
+        while let Some(segment) = free.next() {
             segment.forget_file();
             match self.ground.env.fs.remove_file(segment.path()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    self.doomed.push(Arc::clone(segment));
-                    return Err(Error::io("unlink failed", segment.path(), error));
+                    let failed = Error::io("unlink failed", segment.path(), error);
+                    self.doomed.push(segment);
+                    self.doomed.extend(free);
+                    return Err(failed);
                 }
                 _ => {}
             }
