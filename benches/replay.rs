@@ -17,18 +17,6 @@ mod raw;
 const COUNT: usize = 500_000;
 const SIZE: usize = 100;
 
-fn count(log: &Log, start: StartAt) -> usize {
-    let mut reader = log.reader("t").start_at(start).stop_at_end().open().unwrap();
-    let mut count = 0;
-    while let Some(batch) = reader.next_batch() {
-        for record in &batch.unwrap() {
-            std::hint::black_box(record.value());
-            count += 1;
-        }
-    }
-    count
-}
-
 fn replay(c: &mut Criterion) {
     let value = [7; SIZE];
     let dir = tempfile::tempdir().unwrap();
@@ -42,11 +30,11 @@ fn replay(c: &mut Criterion) {
     let file = raw::fresh(dir.path(), "floor");
     raw::batched(&file, &value, COUNT);
     let len = usize::try_from(file.metadata().unwrap().len()).unwrap();
-    let all = count(&log, StartAt::Earliest);
+    let all = raw::count_all(&log, StartAt::Earliest);
 
     let mut group = c.benchmark_group("replay/files");
     group.throughput(Throughput::Elements(all as u64));
-    group.bench_function("reader", |b| b.iter(|| count(&log, StartAt::Earliest)));
+    group.bench_function("reader", |b| b.iter(|| raw::count_all(&log, StartAt::Earliest)));
     group.bench_function("floor: aligned pread, checksum, walk", |b| {
         b.iter(|| raw::replay(&file, len, SIZE + raw::RECORD_HEAD));
     });
@@ -55,7 +43,7 @@ fn replay(c: &mut Criterion) {
     let newest = StartAt::Offset(Offset::new(all as u64 - 5_000));
     let mut group = c.benchmark_group("replay/tail");
     group.throughput(Throughput::Elements(5_000));
-    group.bench_function("reader", |b| b.iter(|| count(&log, newest)));
+    group.bench_function("reader", |b| b.iter(|| raw::count_all(&log, newest)));
     group.finish();
     log.close().unwrap();
 }

@@ -5,6 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use brooklet::{Log, StartAt};
+
 /// A frame of the floor: about what one batch of the log holds.
 pub(crate) const BLOCK: usize = 64 * 1024;
 /// What the log puts in front of a record.
@@ -90,4 +92,17 @@ pub(crate) fn replay(file: &File, len: usize, record: usize) -> u64 {
         position += read;
     }
     records
+}
+
+/// Reads a topic `t` to its end and counts its records.
+pub(crate) fn count_all(log: &Log, start: StartAt) -> usize {
+    let mut reader = log.reader("t").start_at(start).stop_at_end().open().unwrap();
+    let mut count = 0;
+    while let Some(batch) = reader.next_batch() {
+        for record in &batch.unwrap() {
+            std::hint::black_box(record.value());
+            count += 1;
+        }
+    }
+    count
 }

@@ -4,7 +4,7 @@
 //! <dir>/LOCK
 //! <dir>/manifest/<generation, 20 digits>-<salt, 8 hex>.jnl    next.jnl
 //! <dir>/catalog/…  <dir>/offsets/…                            likewise
-//! <dir>/topics/<topic id>/<partition>/<base offset, 20 digits>-<salt, 8 hex>.seg    next.seg
+//! <dir>/topics/<topic id>/<partition>/<base offset, 20 digits>-<salt, 8 hex>.seg
 //! ```
 //!
 //! Topics are named by number, so that what a user calls a topic never reaches the file system.
