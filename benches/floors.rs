@@ -200,7 +200,7 @@ fn batched(dir: &Path, size: usize, count: usize) -> (f64, f64) {
     let (log, producer) = topic(dir, SyncPolicy::Never, 1);
     producer.send(Record::new("first")).unwrap();
     let file = raw::fresh(dir, "floor");
-    let floor = timed(|| raw::batched(&file, &value, count));
+    let floor = timed(|| raw::batched(&file, &mut 0, &value, count));
     let ours = timed(|| send_batches(&producer, &value, count));
     log.close().unwrap();
     (rate(count, ours), rate(count, floor))
@@ -360,7 +360,7 @@ fn replay(dir: &Path) -> (f64, f64) {
     let (log, producer) = topic(dir, SyncPolicy::Never, 1);
     send_batches(&producer, &value, COUNT);
     let file = raw::fresh(dir, "floor");
-    raw::batched(&file, &value, COUNT);
+    raw::batched(&file, &mut 0, &value, COUNT);
     let len = file.metadata().unwrap().len() as usize;
     let (mut ours, mut floor) = (0, 0);
     let our_time = timed(|| ours = raw::count_all(&log, StartAt::Earliest));

@@ -28,7 +28,7 @@ fn replay(c: &mut Criterion) {
         producer.send_all((0..per_batch).map(|_| Record::new(&value))).unwrap();
     }
     let file = raw::fresh(dir.path(), "floor");
-    raw::batched(&file, &value, COUNT);
+    raw::batched(&file, &mut 0, &value, COUNT);
     let len = usize::try_from(file.metadata().unwrap().len()).unwrap();
     let all = raw::count_all(&log, StartAt::Earliest);
 

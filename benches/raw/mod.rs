@@ -42,9 +42,8 @@ pub(crate) fn fresh(dir: &Path, name: &str) -> File {
 }
 
 /// Copies `count` records of `value` into blocks, checksums each block, and writes it.
-pub(crate) fn batched(file: &File, value: &[u8], count: usize) {
+pub(crate) fn batched(file: &File, position: &mut u64, value: &[u8], count: usize) {
     let mut block = Vec::with_capacity(BLOCK + value.len() + RECORD_HEAD);
-    let mut position = 0;
     for number in 0..count {
         let length = value.len() as u32;
         block.extend_from_slice(&length.to_le_bytes());
@@ -52,8 +51,8 @@ pub(crate) fn batched(file: &File, value: &[u8], count: usize) {
         block.extend_from_slice(value);
         if block.len() >= BLOCK || number + 1 == count {
             std::hint::black_box(crc32fast::hash(&block));
-            file.write_all_at(&block, position).expect("write");
-            position += block.len() as u64;
+            file.write_all_at(&block, *position).expect("write");
+            *position += block.len() as u64;
             block.clear();
         }
     }
