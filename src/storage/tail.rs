@@ -70,6 +70,11 @@ pub(crate) trait Background: Debug + Send + Sync {
 
     /// A sync has made more of some partition durable.
     fn became_durable(&self) {}
+
+    /// A partition was opened and ends at `end`; it accepts appends once this has succeeded.
+    fn recovered(&self, _id: ShardId, _end: Offset) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// A failure with nobody to tell it to.
