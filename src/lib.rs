@@ -64,6 +64,8 @@
 //!   things stand.
 //! * [`partitioner`] says which partition a key goes to: by default the one that Kafka's Java client
 //!   would choose.
+//! * [`assignor`] says which member of a group reads which partition, [`retry`] how long to wait
+//!   between two attempts.
 #![cfg_attr(
     feature = "testing",
     doc = "* [`testing`] (feature `testing`): a simulated disk that loses power, tears writes and fails on demand."
@@ -79,6 +81,8 @@ mod cursor;
 mod env;
 mod error;
 mod format;
+mod glob;
+mod group;
 mod limits;
 mod log;
 mod name;
@@ -88,6 +92,7 @@ mod producer;
 mod reader;
 mod record;
 mod report;
+pub mod retry;
 mod storage;
 mod sync;
 #[cfg(feature = "testing")]
@@ -96,8 +101,10 @@ pub mod testing;
 pub use config::{BackgroundError, LogOptions, Retention, SyncPolicy, TopicConfig};
 pub use cursor::{Batch, BatchIter};
 pub use error::{Error, ErrorKind, Fate};
+pub use glob::{InvalidGlob, TopicGlob};
+pub use group::assign as assignor;
 pub use log::Log;
-pub use name::{InvalidName, TopicName};
+pub use name::{GroupName, InvalidName, TopicName};
 pub use offset::{Offset, PartitionId, StartAt, Timestamp, TopicPartition};
 pub use producer::{Acks, BatchReceipt, Pending, Producer, Receipt, SendAllError, SendError};
 pub use reader::{Reader, ReaderBuilder};

@@ -8,6 +8,7 @@ const FLOORS: [&[&str]; 10] = [
     &[
         "retry",
         "offset",
+        "glob",
         "name",
         "limits",
         "env/sim/*",
@@ -61,7 +62,7 @@ const FLOORS: [&[&str]; 10] = [
         "group/coordinator",
         "group/membership",
         "group/offsets",
-        "group/assign",
+        "group/assign/*",
     ],
     &["consumer", "reader"],
     &["log/*"],

@@ -1,0 +1,3 @@
+//! Groups: who reads which partition, and how far a group has come.
+
+pub mod assign;
