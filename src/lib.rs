@@ -64,6 +64,8 @@
 //!   things stand.
 //! * [`partitioner`] says which partition a key goes to: by default the one that Kafka's Java client
 //!   would choose.
+//! * [`Consumer`], made by a [`ConsumerBuilder`]: reading as a member of a group, which shares out
+//!   partitions and remembers how far it is. [`assignor`] says which member reads what.
 #![cfg_attr(
     feature = "testing",
     doc = "* [`testing`] (feature `testing`): a simulated disk that loses power, tears writes and fails on demand."
