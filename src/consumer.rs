@@ -12,7 +12,9 @@ use crate::cursor::{Batch, Cursor, Fetched};
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::group::assign::MemberId;
-use crate::group::coordinator::{Group, News, Proposed};
+use crate::group::coordinator::commit::Proposed;
+use crate::group::coordinator::{Group, News};
+use crate::group::hand_over::RebalanceListener;
 use crate::group::membership::{Leaving, Share};
 use crate::group::offsets::CommittedOffset;
 use crate::offset::{Offset, StartAt, TopicPartition};
@@ -20,12 +22,8 @@ use crate::record::Located;
 use crate::storage::waiter::{Waiter, Woken};
 use crate::sync::Arc;
 
-mod builder;
+pub(crate) mod builder;
 mod rebalance;
-
-pub use builder::ConsumerBuilder;
-pub(crate) use builder::Home;
-pub use rebalance::{HandOver, RebalanceListener};
 
 /// One member of a group.
 ///
@@ -35,7 +33,7 @@ pub use rebalance::{HandOver, RebalanceListener};
 /// [`Log::consumer`](crate::Log::consumer), and leaves its group when it is dropped.
 ///
 /// It must poll again within the
-/// [`max_poll_interval`](ConsumerBuilder::max_poll_interval), or it is fenced: the group goes on
+/// [`max_poll_interval`](crate::ConsumerBuilder::max_poll_interval), or it is fenced: the group goes on
 /// without it, and all it does from then on is `Fenced`.
 ///
 /// # Examples

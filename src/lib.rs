@@ -100,13 +100,14 @@ mod sync;
 pub mod testing;
 
 pub use config::{BackgroundError, LogOptions, Retention, SyncPolicy, TopicConfig};
-pub use consumer::{Consumer, ConsumerBuilder, HandOver, RebalanceListener};
+pub use consumer::Consumer;
+pub use consumer::builder::ConsumerBuilder;
 pub use cursor::{Batch, BatchIter};
 pub use error::{Error, ErrorKind, Fate};
 pub use glob::{InvalidGlob, TopicGlob};
 pub use group::assign as assignor;
+pub use group::hand_over::{HandOver, RebalanceListener};
 pub use group::offsets::CommittedOffset;
-
 pub use log::Log;
 pub use name::{GroupName, InvalidName, TopicName};
 pub use offset::{Offset, PartitionId, StartAt, Timestamp, TopicPartition};

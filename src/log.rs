@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::catalog::{Topic, Topics, remove_topic};
 use crate::config::{BackgroundError, LogOptions, TopicConfig};
-use crate::consumer::{ConsumerBuilder, Home};
+use crate::consumer::builder::{ConsumerBuilder, Home};
 use crate::env::{Env, disk, memory};
 use crate::error::{Error, ErrorKind, Fate};
 use crate::group::registry::Groups;
@@ -18,8 +18,9 @@ use crate::report::{
 };
 use crate::storage::commit::{Budget, Refusal};
 use crate::storage::committer::Committer;
-use crate::storage::store::{PartitionShard, Positions, Store, StoreOptions};
+use crate::storage::store::{PartitionShard, Store, StoreOptions};
 use crate::storage::tail::BackgroundFailure;
+use crate::storage::tail::Positions;
 use crate::sync::{Arc, AtomicBool, Ordering};
 
 mod inner;

@@ -28,10 +28,7 @@ use crate::storage::tail::Serve;
 use crate::storage::waiter::Waiter;
 use crate::sync::{Arc, Shared, Weak};
 
-mod commit;
-
-use commit::Committed;
-pub(crate) use commit::Proposed;
+pub(crate) mod commit;
 
 /// One group of an open log.
 pub(crate) struct Group {
@@ -66,6 +63,14 @@ struct State {
     is_watched: bool,
     /// Why nothing happens here any more.
     closed: Option<Error>,
+}
+
+/// A commit that was queued.
+#[derive(Clone, Debug)]
+struct Committed {
+    at: CommittedOffset,
+    /// Counts the commits of the group, so that a late answer is told from a newer one.
+    number: u64,
 }
 
 /// What a member wants to read.

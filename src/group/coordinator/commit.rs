@@ -7,7 +7,7 @@
 use crate::config::SyncPolicy;
 use crate::error::{Error, ErrorKind};
 use crate::group::assign::MemberId;
-use crate::group::coordinator::{Group, Position, State, fenced};
+use crate::group::coordinator::{Committed, Group, Position, State, fenced};
 use crate::group::membership::Event;
 use crate::group::offsets::{CommittedOffset, commit_change, pattern_change};
 use crate::offset::{Offset, ShardId, TopicId, TopicPartition};
@@ -15,14 +15,6 @@ use crate::storage::commit::{Refusal, Want};
 use crate::storage::journal::{Change, Enqueued};
 use crate::storage::store::PartitionShard;
 use crate::sync::Arc;
-
-/// A commit that was queued.
-#[derive(Clone, Debug)]
-pub(super) struct Committed {
-    pub(super) at: CommittedOffset,
-    /// Counts the commits of the group, so that a late answer is told from a newer one.
-    pub(super) number: u64,
-}
 
 /// One partition's part of a commit.
 #[derive(Clone, Debug)]

@@ -58,9 +58,10 @@ const FLOORS: [&[&str]; 10] = [
     &[
         "producer",
         "cursor",
-        "catalog",
         "group/registry",
+        "group/hand_over",
         "group/coordinator/*",
+        "catalog",
         "group/membership",
         "group/offsets",
         "group/assign/*",
