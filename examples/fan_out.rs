@@ -1,5 +1,6 @@
 //! Modules of one program talk through a topic: every module gets every event, each at its own pace.
 //! Nothing is synced: the events outlive the modules and the process, not a power cut.
+#![expect(clippy::disallowed_methods, reason = "a program may start threads")]
 
 use std::collections::BTreeMap;
 use std::thread;
