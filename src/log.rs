@@ -100,6 +100,12 @@ impl Log {
         self.inner.store.env()
     }
 
+    /// The name of the folder that a topic's files are in.
+    #[cfg(feature = "testing")]
+    pub(crate) fn topic_folder(&self, name: &str) -> Result<String, Error> {
+        Ok(self.inner.topic(name)?.id.to_string())
+    }
+
     /// Wakes a task once `delay` has passed; under a manual clock nobody does.
     pub(crate) fn wake_after(&self, delay: Duration, waker: Waker) {
         self.inner.store.run_after(delay, Arc::new(Alarm(waker)));
