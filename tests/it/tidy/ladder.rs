@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 10] = [
         "env",
         "sync",
     ],
-    &["record", "error"],
+    &["json", "record", "error"],
     &[
         "report",
         "config",
