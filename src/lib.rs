@@ -64,6 +64,7 @@
 //!   things stand.
 //! * [`partitioner`] says which partition a key goes to: by default the one that Kafka's Java client
 //!   would choose.
+//! * [`dlq`] shows the records that a group could not handle, and has them handled again.
 //! * [`assignor`] says which member of a group reads which partition, [`retry`] how long to wait
 //!   between two attempts.
 #![cfg_attr(
@@ -78,6 +79,11 @@
 mod catalog;
 mod config;
 mod cursor;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "letters are written by workers, which come next")
+)]
+pub mod dlq;
 mod env;
 mod error;
 mod format;
@@ -93,6 +99,7 @@ mod reader;
 mod record;
 mod report;
 pub mod retry;
+mod role;
 mod storage;
 mod sync;
 #[cfg(feature = "testing")]
@@ -112,6 +119,7 @@ pub use record::{Header, Headers, HeadersIter, Record, RecordRef, StoredRecord};
 pub use report::{
     Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
 };
+pub use role::TopicRole;
 
 /// The programs in the README, compiled as tests.
 #[cfg(doctest)]

@@ -14,6 +14,7 @@ use crate::reader::ReaderBuilder;
 use crate::report::{
     Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
 };
+use crate::role::TopicRole;
 use crate::storage::commit::{Budget, Refusal};
 use crate::storage::committer::Committer;
 use crate::storage::store::{PartitionShard, Store, StoreOptions};
@@ -21,6 +22,7 @@ use crate::storage::tail::BackgroundFailure;
 use crate::sync::{Arc, AtomicBool, Ordering};
 
 mod inner;
+mod roles;
 
 use inner::{Inner, Topics, Turn};
 
@@ -81,6 +83,7 @@ impl Log {
             opening,
             closed: AtomicBool::new(false),
             turn: Turn::default(),
+            settling: Turn::default(),
         };
         inner.load_topics().map_err(told)?;
         Ok(Self { inner: Arc::new(inner) })
@@ -95,6 +98,7 @@ impl Log {
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), Error> {
         let told = |error: Error| error.during(format_args!("create topic {name}"));
         let name = topic_name(name).map_err(told)?;
+        let config = config.role(TopicRole::Plain);
         let _turn = self.inner.begin_change().map_err(told)?;
         if self.inner.topics.by_name.with(|topics| topics.contains_key(&name)) {
             return Err(told(Error::bare(ErrorKind::TopicExists)));
@@ -110,6 +114,7 @@ impl Log {
     pub fn ensure_topic(&self, name: &str, config: TopicConfig) -> Result<Ensured, Error> {
         let told = |error: Error| error.during(format_args!("ensure topic {name}"));
         let name = topic_name(name).map_err(told)?;
+        let config = config.role(TopicRole::Plain);
         config.check().map_err(told)?;
         let _turn = self.inner.begin_change().map_err(told)?;
         let existing = self.inner.topics.by_name.with(|topics| topics.get(&name).cloned());
@@ -394,7 +399,7 @@ fn report_to(
 }
 
 fn describe(topic: &Topic) -> TopicInfo {
-    TopicInfo { name: topic.name.clone(), config: topic.state().config.clone() }
+    TopicInfo { name: topic.name.clone(), config: topic.state().config.clone(), id: topic.id }
 }
 
 fn differences(is: &TopicConfig, wanted: &TopicConfig) -> Vec<&'static str> {

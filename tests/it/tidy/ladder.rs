@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 10] = [
         "env",
         "sync",
     ],
-    &["record", "error"],
+    &["role", "record", "error"],
     &[
         "report",
         "config",
@@ -66,7 +66,7 @@ const FLOORS: [&[&str]; 10] = [
     ],
     &["consumer", "reader"],
     &["log/*"],
-    &["dlq"],
+    &["dlq/*"],
     &["testing", "worker"],
     &["lib"],
 ];
