@@ -100,3 +100,81 @@ impl Discard {
         Ok(discarded)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::TopicConfig;
+    use crate::dlq::fixture::{give_up, list, reopen, values};
+    use crate::dlq::{Filter, Letters, State};
+    use crate::error::ErrorKind;
+    use crate::log::Log;
+    use crate::testing::{CrashPolicy, SimDisk};
+
+    fn log_with_letters(disk: &SimDisk) -> Log {
+        let log = reopen(disk);
+        log.create_topic("t", TopicConfig::new().partitions(2)).unwrap();
+        for (partition, value) in [(0, "a"), (1, "b"), (1, "c")] {
+            give_up(&log, partition, value);
+        }
+        log
+    }
+
+    /// Letters would be discarded that nobody meant, or come back after a restart.
+    #[test]
+    fn only_a_confirmed_count_is_discarded() {
+        let disk = SimDisk::new(1);
+        let log = log_with_letters(&disk);
+        let letters = Letters::of(&log);
+        let before = disk.snapshot();
+        let plan = letters.discard(&Filter::new()).unwrap();
+        assert_eq!(plan.count(), 3);
+        let error = plan.confirm(2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert_eq!(
+            error.to_string(),
+            "discard letters: invalid configuration: 2 letters confirmed, where 3 are meant"
+        );
+        drop(letters.discard(&Filter::new()).unwrap());
+        assert_eq!(disk.snapshot(), before);
+
+        let plan = letters.discard(&Filter::new().limit(2)).unwrap();
+        assert_eq!(plan.confirm(2).unwrap(), 2);
+        let log = reopen(&disk.crash(CrashPolicy::LoseAll, 1));
+        assert_eq!(values(&log, &Filter::new().state(State::Waiting)), ["c"]);
+        assert_eq!(values(&log, &Filter::new().state(State::Discarded)), ["a", "b"]);
+        assert_eq!(list(&log, &Filter::new()).len(), 3, "discarded letters are there to look at");
+        assert_eq!(Letters::of(&log).redrive(&Filter::new()).run().unwrap().letters, 1);
+    }
+
+    /// A letter that came or was redriven behind the count would be discarded unseen.
+    #[test]
+    fn what_changes_after_the_count_is_left_alone() {
+        let log = log_with_letters(&SimDisk::new(1));
+        let letters = Letters::of(&log);
+        let plan = letters.discard(&Filter::new()).unwrap();
+        give_up(&log, 0, "late");
+        letters.redrive(&Filter::new().limit(1)).run().unwrap();
+        assert_eq!(plan.confirm(3).unwrap(), 2);
+        assert_eq!(values(&log, &Filter::new().state(State::Redriven)), ["a"]);
+        assert_eq!(values(&log, &Filter::new().state(State::Discarded)), ["b", "c"]);
+        assert_eq!(values(&log, &Filter::new().state(State::Waiting)), ["late"]);
+    }
+
+    /// A plan for a topic that was deleted would hit the letters of the one made in its place.
+    #[test]
+    fn a_topic_made_anew_has_nothing_discarded() {
+        let log = log_with_letters(&SimDisk::new(1));
+        let letters = Letters::of(&log);
+        assert_eq!(letters.discard(&Filter::new().limit(1)).unwrap().confirm(1).unwrap(), 1);
+        let plan = letters.discard(&Filter::new()).unwrap();
+        log.delete_topic("t.g.dlq").unwrap();
+        log.delete_topic("t").unwrap();
+        log.create_topic("t", TopicConfig::new().partitions(2)).unwrap();
+        for (partition, value) in [(0, "d"), (1, "e")] {
+            give_up(&log, partition, value);
+        }
+        assert_eq!(plan.confirm(2).unwrap(), 0);
+        let counts = letters.count(&Filter::new()).unwrap();
+        assert_eq!((counts.waiting, counts.letters(), counts.expired_unread), (2, 2, 0));
+    }
+}

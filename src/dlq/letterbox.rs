@@ -226,3 +226,346 @@ impl LetterBox {
 fn has_room(letters: &TopicInfo) -> bool {
     letters.config.max_record_bytes < LETTER_BYTES_MAX
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Failed, LetterBox};
+    use crate::config::{Retention, SyncPolicy, TopicConfig};
+    use crate::dlq::fixture::{failed, letter_box, reopen, sent, try_box};
+    use crate::dlq::policy::{DeadLetters, OnWriteFailure};
+    use crate::dlq::{Filter, Letters};
+    use crate::error::{Error, ErrorKind};
+    use crate::log::Log;
+    use crate::name::GroupName;
+    use crate::offset::{Offset, PartitionId, Timestamp, TopicPartition};
+    use crate::record::{Record, StoredRecord};
+    use crate::role::TopicRole;
+    use crate::testing::{CrashPolicy, Fault, OpKind, Repeat, SimDisk};
+
+    fn names(log: &Log) -> Vec<String> {
+        log.topics().unwrap().iter().map(|topic| topic.name.to_string()).collect()
+    }
+
+    fn offsets(values: &[u64]) -> BTreeSet<Offset> {
+        values.iter().copied().map(Offset::new).collect()
+    }
+
+    const ZERO: Offset = Offset::ZERO;
+
+    /// A letter would be lost with the power, changed, or made where nothing failed.
+    #[test]
+    fn a_letter_is_durable_and_whole_and_nothing_is_made_before_it() {
+        let disk = SimDisk::new(1);
+        let log = reopen(&disk);
+        log.create_topic("orders", TopicConfig::new().partitions(3).sync(SyncPolicy::Never))
+            .unwrap();
+        let letters = letter_box(&log, "orders", "billing");
+        assert_eq!(names(&log), ["orders"]);
+        assert_eq!(letters.letters().unwrap(), None);
+        assert_eq!(letters.end(PartitionId::new(2)).unwrap(), ZERO);
+        assert_eq!(letters.known_since(PartitionId::new(2), ZERO, ZERO).unwrap(), offsets(&[]));
+
+        let record = Record::new("v").key("k").header("a", "1").header_without_value("a");
+        let record = sent(&log, "orders", 2, record.timestamp(Timestamp::from_millis(7)));
+        assert_eq!(letters.write(failed(&record)).unwrap(), ZERO);
+        let made = log.topic("orders.billing.dlq").unwrap();
+        assert_eq!(made, letters.letters().unwrap().unwrap());
+        assert_eq!(made.config.partition_count(), 3);
+        assert_eq!(made.config.sync_policy(), SyncPolicy::Always);
+        let month = std::time::Duration::from_secs(30 * 24 * 3600);
+        assert_eq!(made.config.retention_policy(), &Retention::forever().max_age(month));
+
+        let log = reopen(&disk.crash(CrashPolicy::LoseAll, 1));
+        let list = Letters::of(&log).list(&Filter::new()).unwrap();
+        let [letter] = list.as_slice() else { panic!("{} letters", list.len()) };
+        assert_eq!(letter.topic_partition().to_string(), "orders.billing.dlq/2");
+        assert_eq!(
+            (letter.source().to_string(), letter.source_offset()),
+            ("orders/2".into(), ZERO)
+        );
+        assert_eq!((letter.key(), letter.value()), (Some(&b"k"[..]), Some(&b"v"[..])));
+        assert_eq!(format!("{:?}", letter.headers()), format!("{:?}", record.headers()));
+        assert_eq!(letter.timestamp(), Timestamp::from_millis(7));
+        assert_eq!((letter.attempts(), letter.redrives()), (3, 0));
+        assert_eq!((letter.error_type(), letter.error()), ("Timeout", "no answer"));
+        assert_eq!(
+            (letter.first_failed().as_millis(), letter.last_failed().as_millis()),
+            (1000, 2000)
+        );
+    }
+
+    /// A worker that takes a partition over would handle again what was given up, or skip a record.
+    #[test]
+    fn what_was_given_up_is_known_by_source_and_place() {
+        let log = Log::in_memory().unwrap();
+        log.create_topic("t", TopicConfig::new().partitions(2)).unwrap();
+        let letters = letter_box(&log, "t", "g");
+        let other = letter_box(&log, "t", "other");
+        let records: Vec<_> = (0..5).map(|_| sent(&log, "t", 1, Record::new("v"))).collect();
+        for index in [1, 2, 4] {
+            letters.write(failed(&records[index])).unwrap();
+        }
+        other.write(failed(&records[3])).unwrap();
+        letters.write(failed(&sent(&log, "t", 0, Record::new("v")))).unwrap();
+        let known = |from: u64, committed: u64| {
+            let (from, committed) = (Offset::new(from), Offset::new(committed));
+            letters.known_since(PartitionId::new(1), from, committed).unwrap()
+        };
+        assert_eq!(letters.end(PartitionId::new(1)).unwrap(), Offset::new(3));
+        assert_eq!(known(0, 0), offsets(&[1, 2, 4]));
+        assert_eq!(known(1, 0), offsets(&[2, 4]));
+        assert_eq!(known(0, 2), offsets(&[2, 4]));
+        assert_eq!(known(3, 0), offsets(&[]));
+        assert_eq!(
+            known(99, 2),
+            offsets(&[2, 4]),
+            "an offset of another topic stands for the start"
+        );
+        // The rest of the letters is behind the point from which others are asked for.
+        let place = letters.place(PartitionId::new(1)).unwrap().unwrap();
+        log.trim(&place, Offset::new(2)).unwrap();
+        assert_eq!(known(0, 0), offsets(&[4]));
+        // A foreign record in between is passed over.
+        sent(&log, "t.g.dlq", 1, Record::new("not a letter"));
+        assert_eq!(known(0, 0), offsets(&[4]));
+        // The offsets of a topic made anew are other records.
+        log.delete_topic("t").unwrap();
+        log.create_topic("t", TopicConfig::new().partitions(2)).unwrap();
+        let anew = letter_box(&log, "t", "g");
+        assert_ne!(anew.source_id(), letters.source_id());
+        assert_eq!(anew.known_since(PartitionId::new(1), ZERO, ZERO).unwrap(), offsets(&[]));
+        assert_eq!(anew.letters().unwrap(), letters.letters().unwrap());
+    }
+
+    /// Letters of one partition would be scattered, or those of an added one have no place.
+    #[test]
+    fn letters_keep_the_number_of_their_partition() {
+        let log = Log::in_memory().unwrap();
+        log.create_topic("t", TopicConfig::new().partitions(2)).unwrap();
+        let letters = letter_box(&log, "t", "g");
+        letters.write(failed(&sent(&log, "t", 1, Record::new("v")))).unwrap();
+        log.add_partitions("t", 5).unwrap();
+        assert_eq!(letters.place(PartitionId::new(4)).unwrap(), None);
+        assert_eq!(letters.end(PartitionId::new(4)).unwrap(), ZERO);
+        letters.write(failed(&sent(&log, "t", 4, Record::new("v")))).unwrap();
+        letters.write(failed(&sent(&log, "t", 1, Record::new("v")))).unwrap();
+        let list = Letters::of(&log).list(&Filter::new()).unwrap();
+        let places: Vec<_> = list
+            .iter()
+            .map(|l| (l.topic_partition().partition().value(), l.source().partition().value()))
+            .collect();
+        assert_eq!(places, [(1, 1), (1, 1), (4, 4)]);
+        // A source that is gone still has its letters written.
+        let record = sent(&log, "t", 0, Record::new("v"));
+        log.delete_topic("t").unwrap();
+        letters.write(failed(&record)).unwrap();
+        assert_eq!(Letters::of(&log).count(&Filter::new()).unwrap().waiting, 4);
+    }
+
+    /// Somebody's own topic would be filled with letters, or letters of two groups be mixed.
+    #[test]
+    fn names_that_are_taken_do_not_matter() {
+        let disk = SimDisk::new(1);
+        let log = reopen(&disk);
+        let long = "x".repeat(249);
+        for topic in ["a", "a.b", "orders", "orders.billing.dlq", &long] {
+            log.create_topic(topic, TopicConfig::new()).unwrap();
+        }
+        let subjects = [("a", "b.c"), ("a.b", "c"), ("orders", "billing"), (&*long, "g")];
+        let write = |log: &Log, (topic, group): (&str, &str)| {
+            let letters = letter_box(log, topic, group);
+            letters.write(failed(&sent(log, topic, 0, Record::new("v")))).unwrap();
+            letters.letters().unwrap().unwrap()
+        };
+        let made: Vec<_> = subjects.iter().map(|subject| write(&log, *subject)).collect();
+        let distinct: BTreeSet<_> = made.iter().map(|topic| topic.name.clone()).collect();
+        assert_eq!(distinct.len(), 4);
+        assert_eq!(made[0].name.as_str(), "a.b.c.dlq");
+        assert!(made[1].name.as_str().starts_with("a.b.c.dlq-"), "{}", made[1].name);
+        assert!(log.topic("orders.billing.dlq").unwrap().role().is_plain());
+        assert_eq!(made[3].name.as_str().len(), 246);
+        // The same topics are found after a restart, even where the wanted name is free by now.
+        log.delete_topic("orders.billing.dlq").unwrap();
+        let log = reopen(&disk.crash(CrashPolicy::LoseAll, 1));
+        let found: Vec<_> = subjects.iter().map(|subject| write(&log, *subject)).collect();
+        assert_eq!(found, made);
+        for (topic, group) in subjects {
+            let filter = Filter::new().topic(topic).group(group);
+            assert_eq!(Letters::of(&log).count(&filter).unwrap().waiting, 2, "{topic} {group}");
+        }
+    }
+
+    /// A topic would stop being one of letters when it is altered, or another pass for one.
+    #[test]
+    fn the_role_stays_and_cannot_be_copied() {
+        let log = Log::in_memory().unwrap();
+        log.create_topic("t", TopicConfig::new()).unwrap();
+        let letters = letter_box(&log, "t", "g");
+        letters.write(failed(&sent(&log, "t", 0, Record::new("v")))).unwrap();
+        let made = log.topic("t.g.dlq").unwrap();
+        let (topic, group) = (made.name.clone(), GroupName::new("g").unwrap());
+        let role = TopicRole::DeadLetters { topic: log.topic("t").unwrap().name, group };
+        assert_eq!(made.role(), &role);
+        log.alter_topic(topic.as_str(), TopicConfig::new()).unwrap();
+        assert_eq!(log.topic("t.g.dlq").unwrap().role(), &role);
+        log.create_topic("copy", made.config.clone()).unwrap();
+        assert!(log.topic("copy").unwrap().role().is_plain());
+        let _ = log.ensure_topic("copy2", made.config.clone()).unwrap();
+        assert!(log.topic("copy2").unwrap().role().is_plain());
+        assert_eq!(
+            log.ensure_topic("copy", made.config).unwrap(),
+            crate::report::Ensured::Unchanged
+        );
+    }
+
+    /// The largest record a topic takes could not be given up, and would block its partition.
+    #[test]
+    fn every_record_of_the_source_fits() {
+        let log = Log::in_memory().unwrap();
+        let header = "h".repeat(100);
+        for (topic, most) in [("small", 64), ("usual", 100_000), ("huge", 64 << 20)] {
+            log.create_topic(topic, TopicConfig::new().max_record_bytes(most)).unwrap();
+            let letters = letter_box(&log, topic, "g");
+            let value = vec![7; most - 12];
+            let record = sent(&log, topic, 0, Record::new(&value));
+            let long = "e".repeat(1 << 20);
+            let failed = Failed { error: &long, error_type: &long, ..failed(&record) };
+            letters.write(failed).unwrap();
+        }
+        // So do as many headers as there can be, and records that became larger since.
+        let letters = letter_box(&log, "small", "g");
+        log.alter_topic("small", TopicConfig::new().max_record_bytes(1 << 20)).unwrap();
+        let full = (0..255).fold(Record::new("v"), |record, _| record.header(&header, "v"));
+        let record = sent(&log, "small", 0, full);
+        letters.write(failed(&record)).unwrap();
+        let list = Letters::of(&log).list(&Filter::new().topic("small")).unwrap();
+        assert_eq!(list[1].headers().len(), 255);
+        assert!(list[1].headers().iter().eq(record.headers().iter()));
+    }
+
+    /// A policy that cannot work would be found out when the first record fails.
+    #[test]
+    fn boxes_that_could_not_write_are_refused_at_once() {
+        let log = Log::in_memory().unwrap();
+        log.create_topic("t", TopicConfig::new()).unwrap();
+        let group = GroupName::new("g").unwrap();
+        let open = |topic: &str, policy: &DeadLetters| {
+            LetterBox::open(&log, &group, topic, policy).unwrap_err().kind()
+        };
+        let good = DeadLetters::default_for("g");
+        assert_eq!(letter_box(&log, "t", "g").on_write_failure(), OnWriteFailure::Block);
+        assert_eq!(open("none", &good), ErrorKind::UnknownTopic);
+        assert_eq!(open("t", &DeadLetters::default_for("h")), ErrorKind::InvalidConfig);
+        assert_eq!(open("t", &good.topic_name("{topic}/{group}")), ErrorKind::InvalidName);
+        assert_eq!(names(&log), ["t"]);
+    }
+
+    /// What writes a letter as a worker does: after a failure it looks before it writes again.
+    fn write_once(log: &Log, record: &StoredRecord) -> Result<(), Error> {
+        let letters = try_box(log, "t", "g")?;
+        if !letters.known_since(record.partition(), ZERO, ZERO)?.contains(&record.offset()) {
+            letters.write(failed(record))?;
+        }
+        Ok(())
+    }
+
+    fn disk_with_a_record() -> (SimDisk, Log, StoredRecord) {
+        let disk = SimDisk::new(3);
+        let log = reopen(&disk);
+        log.create_topic("t", TopicConfig::new()).unwrap();
+        let record = sent(&log, "t", 0, Record::new("v"));
+        (disk, log, record)
+    }
+
+    fn assert_one_letter(log: &Log, case: &str) {
+        let list = Letters::of(log).list(&Filter::new()).unwrap();
+        assert_eq!(list.len(), 1, "{case}");
+        assert_eq!(list[0].value(), Some(&b"v"[..]), "{case}");
+    }
+
+    /// The operations that the first letter of a group takes.
+    fn ops_of_a_letter() -> std::ops::Range<u64> {
+        let (disk, log, record) = disk_with_a_record();
+        let before = disk.ops();
+        write_once(&log, &record).unwrap();
+        assert_one_letter(&log, "undisturbed");
+        before..disk.ops()
+    }
+
+    /// A crash at some moment would lose a letter that was acknowledged, or make a second one.
+    #[test]
+    fn a_crash_at_any_operation_leaves_one_letter() {
+        let mut found_at_once = 0;
+        let ops = ops_of_a_letter();
+        assert!(ops.end - ops.start > 10, "a letter without work shows nothing: {ops:?}");
+        for number in ops.clone() {
+            for policy in CrashPolicy::ALL {
+                let (disk, log, record) = disk_with_a_record();
+                disk.power_off_at(number);
+                let written = write_once(&log, &record);
+                // The last operations come behind the letter, and fail unnoticed.
+                assert!(disk.is_off(), "the power stayed on at {number}");
+                let log = reopen(&disk.crash(*policy, number));
+                let found = Letters::of(&log).list(&Filter::new()).unwrap().len();
+                assert!(found == 1 || written.is_err(), "lost at {number}, {policy:?}");
+                found_at_once += found;
+                write_once(&log, &record).unwrap();
+                assert_one_letter(&log, &format!("{number}, {policy:?}"));
+            }
+        }
+        assert!(found_at_once > 0, "no crash came behind a letter");
+    }
+
+    /// A disk that fails once would leave a record without a letter, or with two.
+    #[test]
+    fn a_failure_at_any_operation_leaves_one_letter() {
+        let mut failures = 0;
+        for number in ops_of_a_letter() {
+            for fault in [Fault::Eio, Fault::StorageFull] {
+                let (disk, log, record) = disk_with_a_record();
+                disk.fail_at(number, fault, Repeat::Once);
+                if let Err(error) = write_once(&log, &record) {
+                    failures += 1;
+                    let letters = letter_box(&log, "t", "g");
+                    if error.kind() != ErrorKind::StorageFull
+                        && let Some(place) = letters.place(record.partition()).unwrap()
+                    {
+                        log.reopen_partition(&place).unwrap();
+                    }
+                    write_once(&log, &record).unwrap();
+                }
+                assert!(disk.fired() > 0, "the fault at {number} never fired");
+                assert_one_letter(&log, &format!("{number}, {fault:?}"));
+                let log = reopen(&disk.crash(CrashPolicy::LoseAll, 1));
+                assert_one_letter(&log, &format!("{number}, {fault:?}, after a power cut"));
+            }
+        }
+        assert!(failures > 0, "no fault was felt");
+    }
+
+    /// A poisoned partition of letters would take letters unsafely, or never again.
+    #[test]
+    fn a_poisoned_partition_takes_letters_again_once_it_is_reopened() {
+        let (disk, log, record) = disk_with_a_record();
+        let letters = letter_box(&log, "t", "g");
+        letters.write(failed(&record)).unwrap();
+        let next = sent(&log, "t", 0, Record::new("w"));
+        let place: TopicPartition = letters.place(PartitionId::ZERO).unwrap().unwrap();
+        disk.fail_when(
+            |op| op.kind == OpKind::Sync && op.path.to_string_lossy().contains("topics/2/"),
+            Fault::Eio,
+            Repeat::Once,
+        );
+        letters.write(failed(&next)).unwrap_err();
+        assert_eq!(disk.fired(), 1);
+        assert_eq!(letters.write(failed(&next)).unwrap_err().kind(), ErrorKind::Poisoned);
+        log.reopen_partition(&place).unwrap();
+        let known = letters.known_since(PartitionId::ZERO, ZERO, ZERO).unwrap();
+        if !known.contains(&next.offset()) {
+            letters.write(failed(&next)).unwrap();
+        }
+        assert_eq!(Letters::of(&log).list(&Filter::new()).unwrap().len(), 2);
+    }
+}
