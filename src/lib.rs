@@ -64,9 +64,10 @@
 //!   things stand.
 //! * [`partitioner`] says which partition a key goes to: by default the one that Kafka's Java client
 //!   would choose.
-//! * [`dlq`] shows the records that a group could not handle, and has them handled again.
-//! * [`assignor`] says which member of a group reads which partition, [`retry`] how long to wait
-//!   between two attempts.
+//! * [`Consumer`], made by a [`ConsumerBuilder`]: reading as a member of a group, which shares out
+//!   partitions and remembers how far it is. [`assignor`] says which member reads what.
+//! * [`dlq`] shows the records that a group could not handle, and has them handled again;
+//!   [`retry`] says how long to wait between two attempts.
 #![cfg_attr(
     feature = "testing",
     doc = "* [`testing`] (feature `testing`): a simulated disk that loses power, tears writes and fails on demand."
@@ -78,6 +79,7 @@
 
 mod catalog;
 mod config;
+mod consumer;
 mod cursor;
 #[cfg_attr(
     not(test),
@@ -98,6 +100,7 @@ mod producer;
 mod reader;
 mod record;
 mod report;
+mod reset;
 pub mod retry;
 mod role;
 mod storage;
@@ -106,19 +109,26 @@ mod sync;
 pub mod testing;
 
 pub use config::{BackgroundError, LogOptions, Retention, SyncPolicy, TopicConfig};
+pub use consumer::Consumer;
+pub use consumer::builder::ConsumerBuilder;
 pub use cursor::{Batch, BatchIter};
 pub use error::{Error, ErrorKind, Fate};
 pub use glob::{InvalidGlob, TopicGlob};
 pub use group::assign as assignor;
+pub use group::description::{GroupDescription, GroupMember, GroupPartition};
+pub use group::hand_over::{HandOver, RebalanceListener};
+pub use group::offsets::CommittedOffset;
 pub use log::Log;
 pub use name::{GroupName, InvalidName, TopicName};
 pub use offset::{Offset, PartitionId, StartAt, Timestamp, TopicPartition};
 pub use producer::{Acks, BatchReceipt, Pending, Producer, Receipt, SendAllError, SendError};
 pub use reader::{Reader, ReaderBuilder};
-pub use record::{Header, Headers, HeadersIter, Record, RecordRef, StoredRecord};
+pub use record::{Header, Headers, HeadersIter, Located, Record, RecordRef, StoredRecord};
 pub use report::{
-    Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
+    Ensured, LoweredCommit, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats,
+    TopicInfo,
 };
+pub use reset::{GroupReset, PartitionReset};
 pub use role::TopicRole;
 
 /// The programs in the README, compiled as tests.

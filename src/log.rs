@@ -2,29 +2,35 @@
 
 use std::fmt;
 use std::path::Path;
+use std::task::Waker;
+use std::time::Duration;
 
-use crate::catalog::{Topic, remove_topic};
+use crate::catalog::{Topic, Topics, remove_topic};
 use crate::config::{BackgroundError, LogOptions, TopicConfig};
 use crate::env::{Env, disk, memory};
 use crate::error::{Error, ErrorKind, Fate};
+use crate::group::registry::{Groups, Lowered};
 use crate::name::TopicName;
 use crate::offset::{Offset, PartitionId, TopicPartition};
 use crate::producer::Producer;
 use crate::reader::ReaderBuilder;
 use crate::report::{
-    Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
+    Ensured, LoweredCommit, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats,
+    TopicInfo,
 };
 use crate::role::TopicRole;
 use crate::storage::commit::{Budget, Refusal};
 use crate::storage::committer::Committer;
 use crate::storage::store::{PartitionShard, Store, StoreOptions};
-use crate::storage::tail::BackgroundFailure;
+use crate::storage::tail::Positions;
+use crate::storage::tail::{BackgroundFailure, Serve};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
+mod groups;
 mod inner;
 mod roles;
 
-use inner::{Inner, Topics, Turn};
+use inner::{Inner, Turn};
 
 /// An event log in one directory, open in this process. Clones are handles to the same log.
 ///
@@ -76,10 +82,13 @@ impl Log {
         let committer = Committer::new(env, report_to(&options, &topics));
         let (store, opening) =
             Store::open(env, dir, store_options(&options), committer).map_err(told)?;
+        let groups = Groups::open(&opening.offsets, &store, &topics).map_err(told)?;
+        store.follow(Arc::clone(&groups) as Arc<dyn Positions>);
         let inner = Inner {
             store,
             options,
             topics,
+            groups,
             opening,
             closed: AtomicBool::new(false),
             turn: Turn::default(),
@@ -87,6 +96,16 @@ impl Log {
         };
         inner.load_topics().map_err(told)?;
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The world that the log lives in.
+    pub(crate) fn env(&self) -> &Env {
+        self.inner.store.env()
+    }
+
+    /// Wakes a task once `delay` has passed; under a manual clock nobody does.
+    pub(crate) fn wake_after(&self, delay: Duration, waker: Waker) {
+        self.inner.store.run_after(delay, Arc::new(Alarm(waker)));
     }
 
     /// Makes a topic.
@@ -100,7 +119,7 @@ impl Log {
         let name = topic_name(name).map_err(told)?;
         let config = config.role(TopicRole::Plain);
         let _turn = self.inner.begin_change().map_err(told)?;
-        if self.inner.topics.by_name.with(|topics| topics.contains_key(&name)) {
+        if self.inner.topics.find(name.as_str()).is_some() {
             return Err(told(Error::bare(ErrorKind::TopicExists)));
         }
         self.inner.create(name, config).map_err(told)
@@ -117,8 +136,7 @@ impl Log {
         let config = config.role(TopicRole::Plain);
         config.check().map_err(told)?;
         let _turn = self.inner.begin_change().map_err(told)?;
-        let existing = self.inner.topics.by_name.with(|topics| topics.get(&name).cloned());
-        match existing {
+        match self.inner.topics.find(name.as_str()) {
             None => self.inner.create(name, config).map(|()| Ensured::Created).map_err(told),
             Some(topic) => {
                 let wanted = self.inner.with_defaults(config);
@@ -151,11 +169,12 @@ impl Log {
             }
             return Err(told(error));
         }
-        self.inner.topics.by_name.with(|topics| topics.remove(&topic.name));
+        self.inner.topics.remove(&topic.name);
         let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted");
         self.inner.store.drop_topic(topic.id, &reason).map_err(told)?;
-        self.inner.topics.names.with(|names| names.remove(&topic.id));
-        Ok(())
+        self.inner.topics.forget(topic.id);
+        self.inner.groups.notice_topics();
+        self.inner.groups.forget_topic(topic.id).map_err(told)
     }
 
     /// All topics, by name.
@@ -164,7 +183,7 @@ impl Log {
     /// `Closed`.
     pub fn topics(&self) -> Result<Vec<TopicInfo>, Error> {
         self.inner.check_open()?;
-        Ok(self.inner.topics.by_name.get().values().map(|topic| describe(topic)).collect())
+        Ok(self.inner.topics.all().iter().map(|topic| describe(topic)).collect())
     }
 
     /// One topic.
@@ -287,6 +306,7 @@ impl Log {
     /// The first failure; the rest is done all the same.
     pub fn maintain(&self) -> Result<(), Error> {
         self.inner.check_writable()?;
+        self.inner.groups.tick();
         self.inner.store.maintain().map_err(|error| error.during("maintain the log"))
     }
 
@@ -305,10 +325,15 @@ impl Log {
                 damage: report.damage,
             })
         });
+        let lowered = self.inner.groups.lowered().into_iter().filter_map(|lowered| {
+            let Lowered { group, shard, from, to } = lowered;
+            Some(LoweredCommit { group, partition: self.inner.topics.place(shard)?, from, to })
+        });
         RecoveryReport {
             was_clean: self.inner.opening.was_clean,
             partitions: partitions.collect(),
             pending: pending.into_iter().filter_map(|id| self.inner.topics.place(id)).collect(),
+            lowered_commits: lowered.collect(),
             torn_journals: self.inner.opening.torn_journals.clone(),
             unknown_files: self.inner.opening.unknown.clone(),
         }
@@ -317,8 +342,8 @@ impl Log {
     /// How the log is doing now; partitions that were not used yet show zeros.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let topics = self.inner.topics.by_name.get();
-        let partitions = topics.values().flat_map(|topic| {
+        let topics = self.inner.topics.all();
+        let partitions = topics.iter().flat_map(|topic| {
             let state = topic.state();
             let shards = state.shards.iter().zip(0..);
             shards
@@ -338,6 +363,7 @@ impl Log {
     /// The first failure. The directory is let go of all the same, and the next open recovers.
     pub fn close(&self) -> Result<(), Error> {
         self.inner.closed.store(true, Ordering::Release);
+        self.inner.groups.close(&Error::bare(ErrorKind::Closed));
         let closed = self.inner.store.close(&Error::bare(ErrorKind::Closed));
         closed.map_err(|error| error.during("close the log"))
     }
@@ -364,6 +390,15 @@ impl LogOptions {
     /// `InvalidConfig`.
     pub fn open_in_memory(self) -> Result<Log, Error> {
         Log::open_in(&memory::env(), Path::new("/log"), self)
+    }
+}
+
+/// Wakes a task.
+struct Alarm(Waker);
+
+impl Serve for Alarm {
+    fn serve(&self) {
+        self.0.wake_by_ref();
     }
 }
 

@@ -159,15 +159,15 @@ impl Letter {
     /// Reads a letter as it is stored.
     ///
     /// # Errors
-    /// What is wrong with the record, which is given back.
-    pub(crate) fn read(stored: StoredRecord) -> Result<Self, (StoredRecord, Flaw)> {
+    /// The record, and what is wrong with it.
+    pub(crate) fn read(stored: StoredRecord) -> Result<Self, Box<Unreadable>> {
         let read = take_off(Kind::Letter, stored.headers())
             .and_then(|(headers, fields)| Ok((headers, Provenance::read(&fields)?)));
         match read {
             Ok((headers, provenance)) => {
                 Ok(Self { stored, headers, provenance, standing: Standing::default() })
             }
-            Err(flaw) => Err((stored, flaw)),
+            Err(reason) => Err(Box::new(Unreadable { record: stored, reason })),
         }
     }
 

@@ -9,7 +9,7 @@ use super::provenance::{Failure, Provenance, Spot};
 use super::walk::Walk;
 use crate::config::TopicConfig;
 use crate::error::{Error, ErrorKind};
-use crate::limits::LETTER_BYTES_MAX;
+use crate::limits::{LETTER_BYTES_MAX, LETTER_OVERHEAD_BYTES_MAX};
 use crate::log::Log;
 use crate::name::{GroupName, TopicName};
 use crate::offset::{Offset, PartitionId, Timestamp, TopicId, TopicPartition};
@@ -89,7 +89,7 @@ impl LetterBox {
     /// Writes a letter, and returns its offset once it is durable.
     ///
     /// # Errors
-    /// What making the topic or the send meets. The letter may be there all the same, so that
+    /// What making the topic, syncing the source or sending meets. The letter may be there all the same, so that
     /// [`known_since`](Self::known_since) is to be asked before it is written again; a partition
     /// that is `Poisoned` has to be reopened first.
     pub(crate) fn write(&self, failed: Failed<'_>) -> Result<Offset, Error> {
@@ -115,6 +115,8 @@ impl LetterBox {
             let Spot { place, offset, .. } = &provenance.source;
             error.during(format_args!("write the dead letter of {place}@{offset}"))
         };
+        // Or a power cut could give the offset to another record, which would then seem given up.
+        self.keep(&provenance.source.place).map_err(told)?;
         let draft = Draft::new(record, &user, &provenance);
         let letters = self.ensure(record.partition()).map_err(told)?;
         let sent = match self.send(&letters.name, record.partition(), &draft) {
@@ -143,6 +145,17 @@ impl LetterBox {
     /// `Closed`.
     pub(crate) fn redrive(&self) -> Result<Option<TopicInfo>, Error> {
         self.log.topic_of(&self.subject.redrive_role())
+    }
+
+    /// Makes the group's redrive topic for this box's topic unless it is there.
+    ///
+    /// # Errors
+    /// Those of [`create_topic`](Log::create_topic).
+    pub(crate) fn ensure_redrive(&self) -> Result<TopicInfo, Error> {
+        let source = self.source_config();
+        let most = source.max_record_bytes.saturating_add(LETTER_OVERHEAD_BYTES_MAX);
+        let most = source.max_record_bytes(most.min(LETTER_BYTES_MAX));
+        self.subject.ensure_redrive(&self.log, &most)
     }
 
     /// The place of the letters about a source partition; it is there with the first of them.
@@ -201,6 +214,15 @@ impl LetterBox {
         };
         let least = partition.value().saturating_add(1);
         grow(&self.log, found, source.partitions.max(least))
+    }
+
+    /// Makes the records of a source partition as durable as the letters about them.
+    fn keep(&self, place: &TopicPartition) -> Result<(), Error> {
+        match self.log.make_durable(place) {
+            // Nothing takes the offsets of a topic that is gone.
+            Err(error) if error.kind() != ErrorKind::UnknownTopic => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// How the source is kept now, or was when the box was opened if it is gone.
@@ -339,6 +361,22 @@ mod tests {
         assert_eq!(anew.letters().unwrap(), letters.letters().unwrap());
     }
 
+    /// A power cut would give an offset to another record, which would then be skipped as given up.
+    #[test]
+    fn no_letter_is_more_durable_than_its_record() {
+        let disk = SimDisk::new(1);
+        let log = reopen(&disk);
+        log.create_topic("t", TopicConfig::new().sync(SyncPolicy::Never)).unwrap();
+        let records: Vec<_> = (0..3).map(|_| sent(&log, "t", 0, Record::new("v"))).collect();
+        letter_box(&log, "t", "g").write(failed(&records[1])).unwrap();
+        sent(&log, "t", 0, Record::new("lost"));
+        let log = reopen(&disk.crash(CrashPolicy::LoseAll, 1));
+        let next = sent(&log, "t", 0, Record::new("w"));
+        assert_eq!(next.offset(), Offset::new(3), "the last record is lost, the others are not");
+        let known = letter_box(&log, "t", "g").known_since(PartitionId::ZERO, ZERO, ZERO).unwrap();
+        assert_eq!(known, offsets(&[1]));
+    }
+
     /// Letters of one partition would be scattered, or those of an added one have no place.
     #[test]
     fn letters_keep_the_number_of_their_partition() {
@@ -460,6 +498,30 @@ mod tests {
         assert_eq!(open("t", &DeadLetters::default_for("h")), ErrorKind::InvalidConfig);
         assert_eq!(open("t", &good.topic_name("{topic}/{group}")), ErrorKind::InvalidName);
         assert_eq!(names(&log), ["t"]);
+    }
+
+    /// A worker could not read beside its topic what is redriven later, or a pattern would.
+    #[test]
+    fn the_redrive_topic_can_be_there_before_anything_is_redriven() {
+        let log = Log::in_memory().unwrap();
+        log.create_topic("t", TopicConfig::new().partitions(3)).unwrap();
+        let letters = letter_box(&log, "t", "g");
+        assert_eq!(letters.redrive().unwrap(), None);
+        let made = letters.ensure_redrive().unwrap();
+        assert_eq!(letters.redrive().unwrap(), Some(made.clone()));
+        assert_eq!(made.config.partition_count(), 3);
+        letters.write(failed(&sent(&log, "t", 2, Record::new("v")))).unwrap();
+        let report = Letters::of(&log).redrive(&Filter::new()).run().unwrap();
+        assert!(report.topics.contains_key(&made.name));
+        assert_eq!(log.topic(made.name.as_str()).unwrap(), made);
+        // Its own box, and the one for what was redriven, have the same letters.
+        let of_redriven = letter_box(&log, made.name.as_str(), "g");
+        assert_eq!(of_redriven.letters().unwrap(), letters.letters().unwrap());
+        assert_eq!(of_redriven.redrive().unwrap(), Some(made));
+        let consumer = log.consumer("other").matching("t*").open().unwrap();
+        let read: BTreeSet<_> =
+            consumer.assignment().iter().map(|place| place.topic().to_string()).collect();
+        assert_eq!(read, BTreeSet::from(["t".to_owned()]));
     }
 
     /// What writes a letter as a worker does: after a failure it looks before it writes again.

@@ -95,9 +95,7 @@ impl Iterator for Scan<'_> {
             };
             let letter = match Letter::read(record) {
                 Ok(letter) => letter,
-                Err((record, reason)) => {
-                    return Some(Ok(Found::Unreadable(Box::new(Unreadable { record, reason }))));
-                }
+                Err(unreadable) => return Some(Ok(Found::Unreadable(unreadable))),
             };
             if *letter.group() != self.collection.subject.group {
                 let unreadable = letter.into_unreadable("the letter of another group");

@@ -41,7 +41,6 @@ pub(crate) struct Offered<'a> {
 /// Each partition of `topics` that a member subscribes to has exactly one owner, which subscribes
 /// to it; the other partitions are not mentioned. `members` have different ids, `topics` different
 /// ids and names.
-#[cfg_attr(not(test), expect(dead_code, reason = "the groups that ask come next"))]
 pub(crate) fn target(
     assignor: &dyn Assignor,
     members: &[Candidate<'_>],
