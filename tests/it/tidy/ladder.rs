@@ -35,6 +35,7 @@ const FLOORS: [&[&str]; 10] = [
     ],
     &[
         "storage/store",
+        "storage/disposal",
         "storage/opening",
         "storage/partition/*",
         "storage/recovery",
