@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 10] = [
         "env",
         "sync",
     ],
-    &["json", "record", "error"],
+    &["role", "json", "record", "error"],
     &[
         "report",
         "config",
@@ -70,8 +70,8 @@ const FLOORS: [&[&str]; 10] = [
     ],
     &["consumer/*", "reader", "reset"],
     &["log/*"],
-    &["dlq"],
-    &["testing/*", "worker"],
+    &["dlq/*"],
+    &["testing/*", "worker/*"],
     &["lib"],
 ];
 
