@@ -69,7 +69,7 @@ impl ReaderBuilder {
         self
     }
 
-    /// About how many bytes are fetched at a time: 64 KiB to 64 MiB, by default 1 MiB.
+    /// About how many bytes are fetched at a time: 64 KiB to 64 MiB, by default 512 KiB.
     ///
     /// More makes fewer and larger reads; one batch is always fetched, however large.
     pub fn fetch_bytes(mut self, bytes: usize) -> Self {
