@@ -355,6 +355,8 @@ impl Producer {
     ) -> Result<Vec<(PartitionId, Batch)>, SendError> {
         let limit = state.config.max_record_bytes;
         let (partitioner, count) = (&*self.partitioner, partition_count(state)?);
+        let new_batch = || BatchBuilder::with_capacity(BATCH_BYTES_CAPACITY);
+        let refused = |error| self.refused(error);
         let mut begun: Vec<Option<BatchBuilder>> = Vec::new();
         begun.resize_with(state.shards.len(), || None);
         let mut finished = Vec::new();
@@ -367,19 +369,14 @@ impl Producer {
             };
             let slot =
                 begun.get_mut(index(partition)).ok_or_else(|| no_partition(state, partition))?;
-            let builder =
-                slot.get_or_insert_with(|| BatchBuilder::with_capacity(BATCH_BYTES_CAPACITY));
-            let fit = builder.push(&record, limit, BATCH_BYTES_TARGET);
-            if fit.map_err(|error| self.refused(error))? == Fit::Taken {
-                continue;
-            }
-            let full =
-                std::mem::replace(builder, BatchBuilder::with_capacity(BATCH_BYTES_CAPACITY));
-            let fit = builder.push(&record, limit, BATCH_BYTES_TARGET);
-            let _first_record_fits = fit.map_err(|error| self.refused(error))?;
-            finished.push((partition, full.finish()));
-            if sticky == Some(partition) {
-                sticky = None;
+            let builder = slot.get_or_insert_with(new_batch);
+            while builder.push(&record, limit, BATCH_BYTES_TARGET).map_err(refused)?
+                == Fit::NextBatch
+            {
+                finished.push((partition, std::mem::replace(builder, new_batch()).finish()));
+                if sticky == Some(partition) {
+                    sticky = None;
+                }
             }
         }
         for (slot, partition) in begun.into_iter().zip(0..) {

@@ -138,7 +138,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// The record, its key or a header is larger than allowed; the batch is as it was.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(
         &mut self,
         record: &Record<'_>,
@@ -179,44 +179,35 @@ impl BatchBuilder {
         self.push(&entry, RECORD_BYTES_MAX, limit)
     }
 
+    /// Adds a record whose `size` was checked, so that none of the narrowings loses anything.
     #[inline(always)]
     fn write(&mut self, record: &Record<'_>, size: usize, time_delta: i32) {
-        let key = record.key_bytes();
-        let value = record.value_bytes();
-        let mut flags = 0;
-        if key.is_some() {
-            flags |= HAS_KEY;
+        let (key, value) = (record.key_bytes(), record.value_bytes());
+        let mut flags = u8::from(key.is_some()) * HAS_KEY + u8::from(value.is_some()) * HAS_VALUE;
+        if let Some(time) = record.own_timestamp() {
+            flags |= HAS_TIME;
+            self.attributes |= ATTRIBUTE_OWN_TIMES;
+            self.base_timestamp.get_or_insert(time);
+            self.max_time_delta = self.max_time_delta.max(time_delta.try_into().unwrap_or(0));
+        } else {
+            self.attributes |= ATTRIBUTE_APPEND_TIMES;
         }
-        if value.is_some() {
-            flags |= HAS_VALUE;
-        }
-        match record.own_timestamp() {
-            Some(time) => {
-                flags |= HAS_TIME;
-                self.attributes |= ATTRIBUTE_OWN_TIMES;
-                self.base_timestamp.get_or_insert(time);
-                self.max_time_delta = self.max_time_delta.max(time_delta.try_into().unwrap_or(0));
-            }
-            None => self.attributes |= ATTRIBUTE_APPEND_TIMES,
-        }
-        let key = key.unwrap_or_default();
-        // `checked_size` has bounded every length, so that none of these narrowings loses anything.
-        let behind = u32::try_from(size - RECORD_FIXED_BYTES).unwrap_or(u32::MAX);
-        let key_len = u16::try_from(key.len()).unwrap_or(u16::MAX);
-        let header_count = u8::try_from(record.headers().len()).unwrap_or(u8::MAX);
-        let [b0, b1, b2, b3] = behind.to_le_bytes();
+        let [b0, b1, b2, b3, ..] = (size - RECORD_FIXED_BYTES).to_le_bytes();
         let [t0, t1, t2, t3] = time_delta.to_le_bytes();
-        let [k0, k1] = key_len.to_le_bytes();
+        let [k0, k1, ..] = key.map_or(0, <[u8]>::len).to_le_bytes();
+        let [header_count, ..] = record.headers().len().to_le_bytes();
         let fixed = [b0, b1, b2, b3, t0, t1, t2, t3, k0, k1, flags, header_count];
         self.bytes.reserve(size);
         self.bytes.extend_from_slice(&fixed);
-        if key_len > 0 {
+        if let Some(key) = key {
             self.bytes.extend_from_slice(key);
         }
         for header in record.headers() {
             self.write_header(header.name.as_bytes(), header.value);
         }
-        self.bytes.extend_from_slice(value.unwrap_or_default());
+        if let Some(value) = value {
+            self.bytes.extend_from_slice(value);
+        }
         self.count += 1;
     }
 
