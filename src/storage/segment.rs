@@ -313,12 +313,15 @@ fn window_from(start: u64, most: usize, index: &Index) -> usize {
 /// The one hand that appends to a segment.
 ///
 /// **Invariants**: bytes below `position` are whole frames from the segment's base to `end`;
-/// nothing behind `position` has been told to anybody.
+/// nothing behind `position` has been told to anybody; nothing was written at `room_end` or behind
+/// it.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     segment: Arc<Segment>,
     file: Arc<dyn File>,
     position: u64,
+    /// Up to where the file holds frames, or zeros that frames will take the place of.
+    room_end: u64,
     end: Offset,
     index: Index,
     last_append: Timestamp,
@@ -342,6 +345,7 @@ impl SegmentWriter {
             end: segment.base(),
             file,
             position: HEAD_BYTES as u64,
+            room_end: HEAD_BYTES as u64,
             index: Index::default(),
             last_append: head.created,
             scratch: Vec::new(),
@@ -369,8 +373,8 @@ impl SegmentWriter {
             return Err(Error::corrupt(path, len, offsets, "the file ends early"));
         }
         let index = segment.rebuild_index(&file, Extent { end, bytes: Some(position) })?;
-        let scratch = Vec::new();
-        Ok(Self { segment, file, position, end, index, last_append, scratch })
+        let (room_end, scratch) = (len, Vec::new());
+        Ok(Self { segment, file, position, room_end, end, index, last_append, scratch })
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -410,6 +414,7 @@ impl SegmentWriter {
             let alone = self.scratch.is_empty() && frames.len() == 1;
             if alone || bytes.len() >= WORTH_A_CALL {
                 self.flush_scratch(&mut written)?;
+                self.make_room(position);
                 self.file.write_at(bytes, written)?;
                 written = position;
             } else {
@@ -430,16 +435,38 @@ impl SegmentWriter {
 
     fn flush_scratch(&mut self, written: &mut u64) -> io::Result<()> {
         if !self.scratch.is_empty() {
+            let until = *written + self.scratch.len() as u64;
+            self.make_room(until);
             self.file.write_at(&self.scratch, *written)?;
-            *written += self.scratch.len() as u64;
+            *written = until;
             self.scratch.clear();
         }
         Ok(())
     }
 
+    /// Fills the block that a write up to `until` would be the first to reach with zeros.
+    ///
+    /// Frames that are then written over them change neither the file's length nor where its blocks
+    /// lie, so that a sync of theirs need not wait for the file system's journal; and one aligned
+    /// write of a whole block gets the page cache to hold it in one piece, where frames alone would
+    /// have it pieced together. Nothing depends on it: where it fails, the write that follows says
+    /// what is wrong, if anything is.
+    fn make_room(&mut self, until: u64) {
+        if until <= self.room_end {
+            return;
+        }
+        let block = until - until % ROOM_BYTES;
+        let is_new = block >= self.room_end.max(ROOM_BYTES);
+        self.room_end = until;
+        if is_new && self.file.write_at(ROOM, block).is_ok() {
+            self.room_end = block + ROOM_BYTES;
+        }
+    }
+
     /// Takes back what a failed write may have left behind, durably.
-    pub(crate) fn cut(&self) -> io::Result<()> {
+    pub(crate) fn cut(&mut self) -> io::Result<()> {
         self.file.set_len(self.position)?;
+        self.room_end = self.position;
         self.file.sync_data()
     }
 
@@ -453,7 +480,10 @@ impl SegmentWriter {
             last_append: self.last_append,
             durable_end,
         };
-        if self.file.write_at(&footer.encode(self.segment.seed()), self.position).is_err() {
+        let room = self.room_end > self.position;
+        let ends_here = if room { self.file.set_len(self.position) } else { Ok(()) };
+        let encoded = footer.encode(self.segment.seed());
+        if ends_here.and_then(|()| self.file.write_at(&encoded, self.position)).is_err() {
             let _ = self.file.set_len(self.position);
         }
         let _ = self.segment.index.set(Arc::new(footer.index));
@@ -462,3 +492,8 @@ impl SegmentWriter {
 
 /// Frames of at least this size are written as they are; smaller ones are gathered first.
 const WORTH_A_CALL: usize = 32 * 1024;
+
+/// How much room is made at a time. The first block of a segment is not filled, so that room never
+/// takes more than the frames do, however many small segments there are.
+const ROOM_BYTES: u64 = 128 * 1024;
+const ROOM: &[u8] = &[0; ROOM_BYTES as usize];
