@@ -15,6 +15,50 @@ use crate::storage::journal::Journal;
 use crate::storage::store::{PartitionShard, Store};
 use crate::sync::{Arc, Shared};
 
+/// The topics of an open log, by name and by number.
+#[derive(Debug, Default)]
+pub(crate) struct Topics {
+    by_name: Shared<BTreeMap<TopicName, Arc<Topic>>>,
+    names: Shared<BTreeMap<TopicId, TopicName>>,
+}
+
+impl Topics {
+    pub(crate) fn add(&self, topic: Arc<Topic>) {
+        self.names.with(|names| names.insert(topic.id, topic.name.clone()));
+        self.by_name.with(|topics| topics.insert(topic.name.clone(), topic));
+    }
+
+    /// Takes a topic out of use; messages can still name it.
+    pub(crate) fn remove(&self, name: &TopicName) {
+        self.by_name.with(|topics| topics.remove(name));
+    }
+
+    /// Forgets the name of a topic that is gone.
+    pub(crate) fn forget(&self, id: TopicId) {
+        self.names.with(|names| names.remove(&id));
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Topic>> {
+        self.by_name.with(|topics| topics.get(name).cloned())
+    }
+
+    pub(crate) fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        let name = self.names.with(|names| names.get(&id).cloned())?;
+        self.find(name.as_str()).filter(|topic| topic.id == id)
+    }
+
+    /// All topics, in the order of their names.
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        self.by_name.with(|topics| topics.values().cloned().collect())
+    }
+
+    /// The name of a partition, if its topic was not deleted.
+    pub(crate) fn place(&self, id: ShardId) -> Option<TopicPartition> {
+        let name = self.names.with(|names| names.get(&id.topic).cloned())?;
+        Some(TopicPartition::new(name, id.partition))
+    }
+}
+
 /// One topic, as all handles to it share it.
 #[derive(Debug)]
 pub(crate) struct Topic {
@@ -51,6 +95,21 @@ impl Topic {
     pub(crate) fn set_state(&self, config: TopicConfig, shards: Vec<Arc<PartitionShard>>) {
         let state = Arc::new(TopicState { config, shards });
         self.current.with(|current| *current = state);
+    }
+
+    /// How many partitions it has.
+    pub(crate) fn partition_count(&self) -> u32 {
+        self.state().config.partitions
+    }
+
+    /// Whether it exists to serve a group, so that no pattern means it.
+    pub(crate) fn serves_a_group(&self) -> bool {
+        false
+    }
+
+    /// The number of one of its partitions.
+    pub(crate) fn shard_id(&self, partition: PartitionId) -> ShardId {
+        ShardId { topic: self.id, partition }
     }
 
     /// The name of one of its partitions.

@@ -17,6 +17,8 @@ pub(crate) struct Cursor {
     position: Offset,
     bookmark: Option<Bookmark>,
     incarnation: u64,
+    /// The position is where the partition begins, which was not looked up yet.
+    is_earliest: bool,
 }
 
 impl Cursor {
@@ -36,14 +38,47 @@ impl Cursor {
                 Err(error) if looks_again(&shard, &error, incarnation)? => {}
                 Err(error) => return Err(error),
                 Ok(position) => {
-                    return Ok(Self { partition, shard, position, bookmark: None, incarnation });
+                    let mut cursor = Self::at(partition, shard, position);
+                    cursor.incarnation = incarnation;
+                    return Ok(cursor);
                 }
             }
         }
     }
 
+    /// A cursor at an offset; whether the partition holds it is found out by the first fetch.
+    pub(crate) fn at(
+        partition: TopicPartition,
+        shard: Arc<PartitionShard>,
+        position: Offset,
+    ) -> Self {
+        let bookmark = None;
+        Self { partition, shard, position, bookmark, incarnation: 0, is_earliest: false }
+    }
+
+    /// A cursor at the first record, which the first fetch looks for.
+    pub(crate) fn earliest(partition: TopicPartition, shard: Arc<PartitionShard>) -> Self {
+        Self { is_earliest: true, ..Self::at(partition, shard, Offset::ZERO) }
+    }
+
     pub(crate) fn partition(&self) -> &TopicPartition {
         &self.partition
+    }
+
+    pub(crate) fn shard(&self) -> Arc<PartitionShard> {
+        Arc::clone(&self.shard)
+    }
+
+    /// Where the place that `start` names is now.
+    pub(crate) fn find(&self, start: StartAt) -> Result<Offset, Error> {
+        let cursor = Self::open(self.partition.clone(), self.shard(), start)?;
+        Ok(cursor.position)
+    }
+
+    /// The first offset that can be read, and the end of what can be seen.
+    pub(crate) fn bounds(&self) -> Result<(Offset, Offset), Error> {
+        self.shard.ensure_open()?;
+        Ok(self.shard.observe(|commit, view, _| (view.start, commit.visible_end())))
     }
 
     pub(crate) fn position(&self) -> Offset {
@@ -54,6 +89,7 @@ impl Cursor {
     pub(crate) fn seek(&mut self, position: Offset) {
         self.position = position;
         self.bookmark = None;
+        self.is_earliest = false;
     }
 
     /// The end of what can be seen now.
@@ -96,6 +132,9 @@ impl Cursor {
         max_bytes: usize,
     ) -> Result<Option<Fetched>, Error> {
         self.shard.ensure_open()?;
+        if std::mem::take(&mut self.is_earliest) {
+            self.position = self.shard.observe(|_, view, _| view.start);
+        }
         let from = self.position;
         let incarnation = self.shard.incarnation();
         let (start, end, closed, tail, view) = self.shard.observe(|commit, view, ring| {
@@ -134,7 +173,8 @@ impl Cursor {
             return Err(Error::new(ErrorKind::Corrupt, "a fetch below the visible end was empty"));
         };
         self.position = last.header().end_offset();
-        Ok(Some(Fetched { partition: self.partition.clone(), from, batches }))
+        let end = self.position;
+        Ok(Some(Fetched { partition: self.partition.clone(), from, end, batches }))
     }
 }
 
@@ -171,7 +211,39 @@ fn looks_again(shard: &PartitionShard, error: &Error, incarnation: u64) -> Resul
 pub(crate) struct Fetched {
     partition: TopicPartition,
     from: Offset,
+    end: Offset,
     batches: Vec<StoredBatch>,
+}
+
+impl Fetched {
+    /// How many records there are.
+    pub(crate) fn len(&self) -> usize {
+        let count = self.end.value().saturating_sub(self.from.value());
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    /// The memory that they take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.batches.iter().map(StoredBatch::len).sum()
+    }
+
+    /// The offset behind the last one.
+    pub(crate) fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// Keeps the first `count` records and returns the others.
+    pub(crate) fn split_off(&mut self, count: usize) -> Option<Self> {
+        let cut = self.from.checked_add(u64::try_from(count).unwrap_or(u64::MAX))?;
+        if cut >= self.end {
+            return None;
+        }
+        let mut rest = Self { from: cut, ..self.clone() };
+        rest.batches.retain(|batch| batch.header().end_offset() > cut);
+        self.batches.retain(|batch| batch.header().base_offset < cut);
+        self.end = cut;
+        Some(rest)
+    }
 }
 
 /// Records that were read together.
@@ -202,14 +274,14 @@ impl Batch {
         Self { parts: vec![part] }
     }
 
+    pub(crate) fn add(&mut self, part: Fetched) {
+        self.parts.push(part);
+    }
+
     /// How many records there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        let count = |part: &Fetched| -> u64 {
-            let end = part.batches.last().map_or(part.from, |last| last.header().end_offset());
-            end.value().saturating_sub(part.from.value())
-        };
-        usize::try_from(self.parts.iter().map(count).sum::<u64>()).unwrap_or(usize::MAX)
+        self.parts.iter().map(Fetched::len).sum()
     }
 
     /// Whether there are none.
@@ -221,7 +293,7 @@ impl Batch {
     /// The memory that the records take, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.parts.iter().flat_map(|part| &part.batches).map(StoredBatch::len).sum()
+        self.parts.iter().map(Fetched::bytes).sum()
     }
 
     /// Goes over the records, partition by partition and each in order.
@@ -259,7 +331,7 @@ impl<'a> Iterator for BatchIter<'a> {
             }
             let next = self.batches.as_mut().and_then(|(part, batches)| {
                 let batch = batches.next()?;
-                Some(batch.records(&part.partition, part.from))
+                Some(batch.records(&part.partition, part.from).until(part.end))
             });
             if next.is_some() {
                 self.records = next;

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::offset::Offset;
+use crate::offset::{Offset, TopicPartition};
 
 /// What went wrong, in few words, for programs to branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +31,17 @@ pub enum ErrorKind {
     UnknownTopic,
     /// The topic has no such partition.
     UnknownPartition,
+    /// Nobody has ever read under that group's name, or the group was deleted.
+    UnknownGroup,
+    /// The group has members; what was asked for would pull their positions from under them.
+    GroupActive,
+    /// The member is not part of its group any more: it has left, or did not poll for too long, or
+    /// the group was reset or deleted. Open another consumer.
+    Fenced,
+    /// The member does not own the partition, or not any more; nothing was committed.
+    NotOwner,
+    /// The offset lies below what is committed; only a reset of the group goes backward.
+    OffsetRegression,
     /// The log was closed.
     Closed,
     /// Another handle or process has the directory open for writing.
@@ -68,6 +79,11 @@ impl ErrorKind {
             Self::TopicExists => "topic exists already",
             Self::UnknownTopic => "unknown topic",
             Self::UnknownPartition => "unknown partition",
+            Self::UnknownGroup => "unknown group",
+            Self::GroupActive => "group has active members",
+            Self::Fenced => "no longer a member of the group",
+            Self::NotOwner => "partition is owned by another member",
+            Self::OffsetRegression => "offset below the committed one",
             Self::Closed => "log is closed",
             Self::AlreadyOpen => "directory is already open",
             Self::NotALog => "not a log",
@@ -114,6 +130,7 @@ pub enum Fate {
 #[derive(Clone)]
 pub struct Error {
     operation: Option<Arc<str>>,
+    partition: Option<Arc<TopicPartition>>,
     cause: Arc<Cause>,
 }
 
@@ -136,6 +153,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.cause.kind
+    }
+
+    /// The partition the failure is about, where an operation spans several.
+    #[must_use]
+    pub fn partition(&self) -> Option<&TopicPartition> {
+        self.partition.as_deref()
     }
 
     /// The file the failure is about, where there is one.
@@ -275,8 +298,14 @@ impl Error {
         self
     }
 
+    /// The same error, told with the partition it is about.
+    pub(crate) fn of_partition(mut self, partition: &TopicPartition) -> Self {
+        self.partition = Some(Arc::new(partition.clone()));
+        self
+    }
+
     fn from_cause(cause: Cause) -> Self {
-        Self { operation: None, cause: Arc::new(cause) }
+        Self { operation: None, partition: None, cause: Arc::new(cause) }
     }
 }
 

@@ -64,6 +64,8 @@
 //!   things stand.
 //! * [`partitioner`] says which partition a key goes to: by default the one that Kafka's Java client
 //!   would choose.
+//! * [`Consumer`], made by a [`ConsumerBuilder`]: reading as a member of a group, which shares out
+//!   partitions and remembers how far it is. [`assignor`] says which member reads what.
 #![cfg_attr(
     feature = "testing",
     doc = "* [`testing`] (feature `testing`): a simulated disk that loses power, tears writes and fails on demand."
@@ -75,10 +77,13 @@
 
 mod catalog;
 mod config;
+mod consumer;
 mod cursor;
 mod env;
 mod error;
 mod format;
+mod glob;
+mod group;
 mod limits;
 mod log;
 mod name;
@@ -88,20 +93,27 @@ mod producer;
 mod reader;
 mod record;
 mod report;
+pub mod retry;
 mod storage;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use config::{BackgroundError, LogOptions, Retention, SyncPolicy, TopicConfig};
+pub use consumer::Consumer;
+pub use consumer::builder::ConsumerBuilder;
 pub use cursor::{Batch, BatchIter};
 pub use error::{Error, ErrorKind, Fate};
+pub use glob::{InvalidGlob, TopicGlob};
+pub use group::assign as assignor;
+pub use group::hand_over::{HandOver, RebalanceListener};
+pub use group::offsets::CommittedOffset;
 pub use log::Log;
-pub use name::{InvalidName, TopicName};
+pub use name::{GroupName, InvalidName, TopicName};
 pub use offset::{Offset, PartitionId, StartAt, Timestamp, TopicPartition};
 pub use producer::{Acks, BatchReceipt, Pending, Producer, Receipt, SendAllError, SendError};
 pub use reader::{Reader, ReaderBuilder};
-pub use record::{Header, Headers, HeadersIter, Record, RecordRef, StoredRecord};
+pub use record::{Header, Headers, HeadersIter, Located, Record, RecordRef, StoredRecord};
 pub use report::{
     Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
 };

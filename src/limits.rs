@@ -79,6 +79,9 @@ pub(crate) const TAIL_BYTES_DEFAULT: usize = MIB;
 /// Bytes that a journal's next file is allocated ahead at least, so that a full disk still commits.
 pub(crate) const JOURNAL_FILE_BYTES_MIN: u64 = MIB as u64;
 
+/// What is noted beside a committed offset, at most: Kafka's `offset.metadata.max.bytes`.
+pub(crate) const COMMIT_METADATA_BYTES_MAX: usize = 4 * KIB;
+
 /// What one index entry may take in a footer; the index format keeps below it.
 pub(crate) const INDEX_ENTRY_BYTES_MAX: u64 = 64;
 

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::catalog::{Topic, remove_topic};
+use crate::catalog::{Topic, Topics, remove_topic};
 use crate::config::{BackgroundError, LogOptions, TopicConfig};
+use crate::consumer::builder::{ConsumerBuilder, Home};
 use crate::env::{Env, disk, memory};
 use crate::error::{Error, ErrorKind, Fate};
-use crate::name::TopicName;
+use crate::group::registry::Groups;
+use crate::name::{GroupName, TopicName};
 use crate::offset::{Offset, PartitionId, TopicPartition};
 use crate::producer::Producer;
 use crate::reader::ReaderBuilder;
@@ -18,11 +20,12 @@ use crate::storage::commit::{Budget, Refusal};
 use crate::storage::committer::Committer;
 use crate::storage::store::{PartitionShard, Store, StoreOptions};
 use crate::storage::tail::BackgroundFailure;
+use crate::storage::tail::Positions;
 use crate::sync::{Arc, AtomicBool, Ordering};
 
 mod inner;
 
-use inner::{Inner, Topics, Turn};
+use inner::{Inner, Turn};
 
 /// An event log in one directory, open in this process. Clones are handles to the same log.
 ///
@@ -74,10 +77,13 @@ impl Log {
         let committer = Committer::new(env, report_to(&options, &topics));
         let (store, opening) =
             Store::open(env, dir, store_options(&options), committer).map_err(told)?;
+        let groups = Groups::open(&opening.offsets, &store, &topics).map_err(told)?;
+        store.follow(Arc::clone(&groups) as Arc<dyn Positions>);
         let inner = Inner {
             store,
             options,
             topics,
+            groups,
             opening,
             closed: AtomicBool::new(false),
             turn: Turn::default(),
@@ -96,7 +102,7 @@ impl Log {
         let told = |error: Error| error.during(format_args!("create topic {name}"));
         let name = topic_name(name).map_err(told)?;
         let _turn = self.inner.begin_change().map_err(told)?;
-        if self.inner.topics.by_name.with(|topics| topics.contains_key(&name)) {
+        if self.inner.topics.find(name.as_str()).is_some() {
             return Err(told(Error::bare(ErrorKind::TopicExists)));
         }
         self.inner.create(name, config).map_err(told)
@@ -112,8 +118,7 @@ impl Log {
         let name = topic_name(name).map_err(told)?;
         config.check().map_err(told)?;
         let _turn = self.inner.begin_change().map_err(told)?;
-        let existing = self.inner.topics.by_name.with(|topics| topics.get(&name).cloned());
-        match existing {
+        match self.inner.topics.find(name.as_str()) {
             None => self.inner.create(name, config).map(|()| Ensured::Created).map_err(told),
             Some(topic) => {
                 let wanted = self.inner.with_defaults(config);
@@ -146,11 +151,12 @@ impl Log {
             }
             return Err(told(error));
         }
-        self.inner.topics.by_name.with(|topics| topics.remove(&topic.name));
+        self.inner.topics.remove(&topic.name);
         let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted");
         self.inner.store.drop_topic(topic.id, &reason).map_err(told)?;
-        self.inner.topics.names.with(|names| names.remove(&topic.id));
-        Ok(())
+        self.inner.topics.forget(topic.id);
+        self.inner.groups.notice_topics();
+        self.inner.groups.forget_topic(topic.id).map_err(told)
     }
 
     /// All topics, by name.
@@ -159,7 +165,7 @@ impl Log {
     /// `Closed`.
     pub fn topics(&self) -> Result<Vec<TopicInfo>, Error> {
         self.inner.check_open()?;
-        Ok(self.inner.topics.by_name.get().values().map(|topic| describe(topic)).collect())
+        Ok(self.inner.topics.all().iter().map(|topic| describe(topic)).collect())
     }
 
     /// One topic.
@@ -215,6 +221,24 @@ impl Log {
         let told = |error: Error| error.during(format_args!("open reader of {name}"));
         let clock = Arc::clone(&self.inner.store.env().clock);
         ReaderBuilder::new(self.inner.topic(name).map_err(told), clock)
+    }
+
+    /// A consumer of a group; what is wrong with the name is told when it is opened.
+    ///
+    /// A group is made by its first consumer, and is there until it is deleted.
+    pub fn consumer(&self, group: &str) -> ConsumerBuilder {
+        let told = |error: Error| error.during(format_args!("join {group}"));
+        let home = self.inner.check_writable().and_then(|()| {
+            let name = GroupName::new(group);
+            let name =
+                name.map_err(|error| Error::new(ErrorKind::InvalidName, error.to_string()))?;
+            Ok(Home {
+                group: self.inner.groups.get_or_make(&name),
+                topics: Arc::clone(&self.inner.topics),
+                clock: Arc::clone(&self.inner.store.env().clock),
+            })
+        });
+        ConsumerBuilder::new(home.map_err(told))
     }
 
     /// Where a partition stands.
@@ -282,6 +306,7 @@ impl Log {
     /// The first failure; the rest is done all the same.
     pub fn maintain(&self) -> Result<(), Error> {
         self.inner.check_writable()?;
+        self.inner.groups.tick();
         self.inner.store.maintain().map_err(|error| error.during("maintain the log"))
     }
 
@@ -312,8 +337,8 @@ impl Log {
     /// How the log is doing now; partitions that were not used yet show zeros.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let topics = self.inner.topics.by_name.get();
-        let partitions = topics.values().flat_map(|topic| {
+        let topics = self.inner.topics.all();
+        let partitions = topics.iter().flat_map(|topic| {
             let state = topic.state();
             let shards = state.shards.iter().zip(0..);
             shards
@@ -333,6 +358,7 @@ impl Log {
     /// The first failure. The directory is let go of all the same, and the next open recovers.
     pub fn close(&self) -> Result<(), Error> {
         self.inner.closed.store(true, Ordering::Release);
+        self.inner.groups.close(&Error::bare(ErrorKind::Closed));
         let closed = self.inner.store.close(&Error::bare(ErrorKind::Closed));
         closed.map_err(|error| error.during("close the log"))
     }

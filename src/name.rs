@@ -1,7 +1,7 @@
 //! Names that users give: checked once where they enter, then cheap to clone and safe to print.
 //!
 //! A name never reaches the file system: directories are named by numeric ids. Whoever holds a
-//! [`TopicName`] may rely on its alphabet and its length.
+//! [`TopicName`] or a [`GroupName`] may rely on its alphabet and its length.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -30,56 +30,81 @@ use crate::limits::NAME_BYTES_MAX;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName(Arc<str>);
 
-impl TopicName {
-    /// Checks `name` and keeps a copy of it.
-    ///
-    /// # Errors
-    /// [`InvalidName`] if `name` breaks the rule that [`TopicName`] states.
-    pub fn new(name: &str) -> Result<TopicName, InvalidName> {
-        check(name)?;
-        Ok(TopicName(Arc::from(name)))
-    }
+/// The checked name of a consumer group.
+///
+/// The rule is that of a [`TopicName`], so that the names which are made from both stay names. A
+/// group and a topic may be called alike: nothing follows from it.
+///
+/// **Invariants**: the text satisfies the rule; a clone shares it and allocates nothing.
+///
+/// # Examples
+/// ```
+/// use brooklet::{GroupName, InvalidName};
+///
+/// assert_eq!(GroupName::new("billing")?.to_string(), "billing");
+/// assert_eq!(GroupName::new(""), Err(InvalidName::Empty));
+/// # Ok::<(), InvalidName>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupName(Arc<str>);
 
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+/// What every kind of name can do; the kinds differ in their type alone.
+macro_rules! behave_as_a_name {
+    ($($kind:ident),+) => {$(
+        impl $kind {
+            /// Checks `name` and keeps a copy of it.
+            ///
+            /// # Errors
+            /// [`InvalidName`] if `name` breaks the rule that [`TopicName`] states.
+            pub fn new(name: &str) -> Result<$kind, InvalidName> {
+                check(name)?;
+                Ok($kind(Arc::from(name)))
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl AsRef<str> for $kind {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl Borrow<str> for $kind {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl FromStr for $kind {
+            type Err = InvalidName;
+
+            fn from_str(name: &str) -> Result<$kind, InvalidName> {
+                $kind::new(name)
+            }
+        }
+
+        impl TryFrom<&str> for $kind {
+            type Error = InvalidName;
+
+            fn try_from(name: &str) -> Result<$kind, InvalidName> {
+                $kind::new(name)
+            }
+        }
+    )+};
 }
 
-impl fmt::Display for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl AsRef<str> for TopicName {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl Borrow<str> for TopicName {
-    fn borrow(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl FromStr for TopicName {
-    type Err = InvalidName;
-
-    fn from_str(name: &str) -> Result<TopicName, InvalidName> {
-        TopicName::new(name)
-    }
-}
-
-impl TryFrom<&str> for TopicName {
-    type Error = InvalidName;
-
-    fn try_from(name: &str) -> Result<TopicName, InvalidName> {
-        TopicName::new(name)
-    }
-}
+behave_as_a_name!(TopicName, GroupName);
 
 /// Why a text is not a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,7 +151,8 @@ fn check(name: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
-fn is_allowed(found: char) -> bool {
+/// Whether a name may hold `found`.
+pub(crate) fn is_allowed(found: char) -> bool {
     found.is_ascii_alphanumeric() || matches!(found, '.' | '_' | '-')
 }
 
@@ -134,7 +160,7 @@ fn is_allowed(found: char) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{InvalidName, TopicName};
+    use super::{GroupName, InvalidName, TopicName};
 
     /// A name that Kafka accepts would be refused here, and a topic could not move between the two.
     #[test]
@@ -142,6 +168,7 @@ mod tests {
         let longest = "x".repeat(249);
         for name in ["a", "Z", "0", "_", "-", "...", ".a", "orders.v2_eu-west", longest.as_str()] {
             assert_eq!(TopicName::new(name).unwrap().as_str(), name);
+            assert_eq!(GroupName::new(name).unwrap().as_str(), name);
         }
     }
 
@@ -160,6 +187,7 @@ mod tests {
         ];
         for (name, reason) in cases {
             assert_eq!(TopicName::new(name), Err(reason), "{name:?}");
+            assert_eq!(GroupName::new(name), Err(reason), "{name:?}");
         }
         assert_eq!(TopicName::new(&"x".repeat(250)), Err(InvalidName::TooLong { len: 250 }));
     }

@@ -388,3 +388,32 @@ impl StoredRecord {
         }
     }
 }
+
+/// A record that has a place in a log.
+pub trait Located {
+    /// The topic and partition.
+    fn topic_partition(&self) -> &TopicPartition;
+
+    /// The offset in the partition.
+    fn offset(&self) -> Offset;
+}
+
+impl Located for RecordRef<'_> {
+    fn topic_partition(&self) -> &TopicPartition {
+        self.topic_partition()
+    }
+
+    fn offset(&self) -> Offset {
+        self.offset()
+    }
+}
+
+impl Located for StoredRecord {
+    fn topic_partition(&self) -> &TopicPartition {
+        self.topic_partition()
+    }
+
+    fn offset(&self) -> Offset {
+        self.offset()
+    }
+}

@@ -401,6 +401,13 @@ pub(crate) struct Records<'a> {
 }
 
 impl Records<'_> {
+    /// Only those that stand before `end`.
+    pub(crate) fn until(mut self, end: Offset) -> Self {
+        let count = end.value().saturating_sub(self.offset.value());
+        self.left = self.left.min(u32::try_from(count).unwrap_or(u32::MAX));
+        self
+    }
+
     fn skip_one(&mut self) -> bool {
         self.next().is_some()
     }

@@ -41,6 +41,15 @@ impl JournalKind {
         }
     }
 
+    /// What the journal is called in messages.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Catalog => "catalog",
+            Self::Offsets => "journal of offsets",
+        }
+    }
+
     /// The place of a journal's frames: topic 0, which no topic ever is.
     pub(crate) fn shard(self) -> ShardId {
         let partition = match self {

@@ -1,34 +1,27 @@
 //! What all handles of a log share: its topics, and the changes of its catalog.
 
-use std::collections::BTreeMap;
-
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::catalog::{Topic, read_topics, shard_ids, write_topic};
+use crate::catalog::{Topic, Topics, read_topics, shard_ids, write_topic};
 use crate::config::{LogOptions, SyncPolicy, TopicConfig};
 use crate::error::{Error, ErrorKind};
+use crate::group::registry::Groups;
 use crate::name::TopicName;
-use crate::offset::{ShardId, TopicId, TopicPartition};
+use crate::offset::{TopicId, TopicPartition};
 use crate::storage::opening::Opening;
 use crate::storage::partition::Keeping;
 use crate::storage::store::{PartitionShard, Store};
-use crate::sync::{Arc, AtomicBool, Ordering, Shared};
+use crate::sync::{Arc, AtomicBool, Ordering};
 
 /// What all handles of a log share.
 pub(super) struct Inner {
     pub(super) store: Arc<Store>,
     pub(super) options: LogOptions,
     pub(super) topics: Arc<Topics>,
+    pub(super) groups: Arc<Groups>,
     pub(super) opening: Opening,
     pub(super) closed: AtomicBool,
     pub(super) turn: Turn,
-}
-
-/// The topics by name; shared with the hook for background errors, which tells them by name.
-#[derive(Default)]
-pub(super) struct Topics {
-    pub(super) by_name: Shared<BTreeMap<TopicName, Arc<Topic>>>,
-    pub(super) names: Shared<BTreeMap<TopicId, TopicName>>,
 }
 
 /// Lets one change of the catalog happen after another: whoever holds the baton may.
@@ -71,9 +64,8 @@ impl Inner {
         config: TopicConfig,
         shards: Vec<Arc<PartitionShard>>,
     ) {
-        let topic = Topic::new((name.clone(), id), Arc::clone(&self.store), config, shards);
-        self.topics.names.with(|names| names.insert(id, name.clone()));
-        self.topics.by_name.with(|topics| topics.insert(name, Arc::new(topic)));
+        let topic = Topic::new((name, id), Arc::clone(&self.store), config, shards);
+        self.topics.add(Arc::new(topic));
     }
 
     pub(super) fn with_defaults(&self, mut config: TopicConfig) -> TopicConfig {
@@ -90,6 +82,7 @@ impl Inner {
         write_topic(self.store.catalog(), &name, id, &config)?;
         let shards = self.add_shards(id, 0, &config);
         self.add_topic(name, id, config, shards);
+        self.groups.notice_topics();
         Ok(())
     }
 
@@ -110,6 +103,7 @@ impl Inner {
         let mut shards = state.shards.clone();
         shards.extend(self.add_shards(topic.id, before, &config));
         topic.set_state(config, shards);
+        self.groups.notice_topics();
         Ok(())
     }
 
@@ -140,7 +134,7 @@ impl Inner {
 
     /// Takes a topic out of use that may be deleted or not; it must not take records any more.
     pub(super) fn disown(&self, topic: &Topic) {
-        self.topics.by_name.with(|topics| topics.remove(&topic.name));
+        self.topics.remove(&topic.name);
         let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted half-way");
         for shard in &topic.state().shards {
             shard.close(&reason);
@@ -149,10 +143,7 @@ impl Inner {
 
     pub(super) fn topic(&self, name: &str) -> Result<Arc<Topic>, Error> {
         self.check_open()?;
-        let found = TopicName::new(name)
-            .ok()
-            .and_then(|name| self.topics.by_name.with(|topics| topics.get(&name).cloned()));
-        found.ok_or_else(|| Error::bare(ErrorKind::UnknownTopic))
+        self.topics.find(name).ok_or_else(|| Error::bare(ErrorKind::UnknownTopic))
     }
 
     pub(super) fn shard(&self, partition: &TopicPartition) -> Result<Arc<PartitionShard>, Error> {
@@ -179,13 +170,6 @@ impl Inner {
         let turn = self.turn.take();
         self.check_open()?;
         Ok(turn)
-    }
-}
-
-impl Topics {
-    pub(super) fn place(&self, id: ShardId) -> Option<TopicPartition> {
-        let name = self.names.with(|names| names.get(&id.topic).cloned())?;
-        Some(TopicPartition::new(name, id.partition))
     }
 }
 

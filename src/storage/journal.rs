@@ -27,6 +27,7 @@ use crate::offset::{Offset, Timestamp};
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Ends, Refusal, SyncTarget, Want};
 use crate::storage::scan::scan;
+pub(crate) use crate::storage::shard::Enqueued;
 use crate::storage::shard::Shard;
 use crate::storage::tail::{Background, Laid, Opened, ShardOptions, Tail, WriteFailure};
 use crate::storage::walk::Walk;
@@ -117,6 +118,31 @@ impl Journal {
         let appended = self.shard.append(batch, want, None);
         let told = |refusal: Refusal| Refusal { error: self.told(refusal.error), ..refusal };
         appended.map(|range| range.end).map_err(told)
+    }
+
+    /// Sees to it that the journal can be written now, so that [`enqueue`](Self::enqueue) need not
+    /// touch a file.
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
+        if let Some(gate) = &self.gate {
+            gate()?;
+        }
+        self.heal()?;
+        self.shard.ensure_open()
+    }
+
+    /// Queues changes as one unit, in the order of the calls, and touches no file.
+    ///
+    /// For whoever must queue them under a lock of its own; when that is let go of, the same thread
+    /// must [`finish`](Self::finish) it.
+    pub(crate) fn enqueue(&self, changes: &[Change], want: Want) -> Result<Enqueued, Refusal> {
+        let batch = encode(changes).map_err(Refusal::not_appended)?;
+        self.shard.enqueue(batch, want)
+    }
+
+    /// Writes what was queued, and waits as far as it wants.
+    pub(crate) fn finish(&self, enqueued: Enqueued) -> Result<(), Refusal> {
+        let told = |refusal: Refusal| Refusal { error: self.told(refusal.error), ..refusal };
+        self.shard.finish(enqueued).map(|_| ()).map_err(told)
     }
 
     /// Waits until every change below `end` is durable.
@@ -264,6 +290,10 @@ impl JournalTail {
     pub(crate) fn fingerprint(&self, end: Offset) -> Fingerprint {
         let Self { generation, salt, position, .. } = *self;
         Fingerprint { generation, salt, position, end }
+    }
+
+    pub(crate) fn kind(&self) -> JournalKind {
+        self.kind
     }
 
     pub(crate) fn end(&self) -> Offset {

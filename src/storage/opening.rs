@@ -1,10 +1,10 @@
 //! The first steps into a directory: whose it is, who may write, and what the journals say.
 //!
-//! Order: the lock, the manifest, the catalog. A directory that holds anything but a log is left
+//! Order: the lock, the manifest, the catalog, the offsets. A directory that holds anything but a log is left
 //! exactly as it was. A log whose making was interrupted holds nothing yet, and is simply made
 //! again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::format::layout::{
 };
 use crate::offset::{ShardId, TopicId};
 use crate::storage::beside::until_settled;
-use crate::storage::journal::{Found, Journal, JournalHome, JournalTail, ensure_dir};
+use crate::storage::journal::{Entries, Found, Journal, JournalHome, JournalTail, ensure_dir};
 use crate::storage::manifest::{CleanClose, Manifest, ManifestState, begin_anew, decode};
 use crate::storage::waiter::Waiter;
 use crate::sync::{Arc, Weak};
@@ -25,7 +25,9 @@ use crate::sync::{Arc, Weak};
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
     /// The entries of the catalog's journal.
-    pub(crate) catalog: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) catalog: Entries,
+    /// The entries of the journal of committed offsets.
+    pub(crate) offsets: Entries,
     /// The files that the manifest and the catalog were read from.
     pub(crate) manifest_file: PathBuf,
     pub(crate) catalog_file: PathBuf,
@@ -129,113 +131,123 @@ fn take_lock(env: &Env, root: &Path, wait: Duration) -> Result<Box<dyn Lock>, Er
 /// The lock of a process that has ended is free at once; there is nothing to be woken by.
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
+/// The journals of an open log, and what the manifest said.
+pub(crate) struct Journals {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) catalog: Arc<Journal>,
+    pub(crate) offsets: Arc<Journal>,
+    pub(crate) state: ManifestState,
+}
+
 /// Reads the journals, or makes them where the directory holds no log yet.
-pub(crate) fn open_journals(
-    home: &JournalHome,
-    opening: &mut Opening,
-) -> Result<(Arc<Manifest>, Arc<Journal>, ManifestState), Error> {
+pub(crate) fn open_journals(home: &JournalHome, opening: &mut Opening) -> Result<Journals, Error> {
     let books = match home.read_only {
         true => until_settled(|| read_books(home))?,
         false => read_books(home)?,
     };
-    let Some(Books { manifest, catalog, state }) = books else {
+    let Some(Books { mut manifest, mut catalog, mut offsets, state }) = books else {
         return create_journals(home);
     };
     // Beside a writer, the end of a journal may be an entry that is just being written.
     if !home.read_only {
-        let torn = [(&manifest, JournalKind::Manifest), (&catalog, JournalKind::Catalog)];
-        let torn = torn.iter().filter(|(found, _)| found.torn);
-        opening.torn_journals.extend(torn.map(|(_, kind)| kind.dir_name()));
+        let torn = [&manifest, &catalog, &offsets].into_iter().filter(|found| found.torn);
+        opening.torn_journals.extend(torn.map(|found| found.journal.kind().dir_name()));
     }
-    let (mut manifest, mut catalog) = (manifest.journal, catalog.journal);
     if state.clean.is_none() {
-        catalog.distrust();
+        catalog.journal.distrust();
+        offsets.journal.distrust();
     }
-    begin_anew(&mut manifest);
-    opening.manifest_file = manifest.path();
-    opening.catalog_file = catalog.path();
+    begin_anew(&mut manifest.journal);
+    opening.manifest_file = manifest.journal.path();
+    opening.catalog_file = catalog.journal.path();
     opening.was_clean = state.clean.is_some();
-    opening.catalog = catalog.entries().clone();
-    let manifest = Manifest::new(manifest, home, opening.was_clean);
-    let catalog = put_to_work(catalog, home, &manifest);
-    Ok((manifest, catalog, state))
+    opening.catalog = catalog.journal.entries().clone();
+    opening.offsets = offsets.journal.entries().clone();
+    let manifest = Manifest::new(manifest.journal, home, opening.was_clean);
+    let catalog = put_to_work(catalog.journal, home, &manifest);
+    let offsets = put_to_work(offsets.journal, home, &manifest);
+    Ok(Journals { manifest, catalog, offsets, state })
 }
 
-fn create_journals(
-    home: &JournalHome,
-) -> Result<(Arc<Manifest>, Arc<Journal>, ManifestState), Error> {
+fn create_journals(home: &JournalHome) -> Result<Journals, Error> {
     let (env, root) = (&home.env, &home.root);
     if home.read_only {
         return Err(Error::at_path(ErrorKind::NotALog, root, "there is no log to read"));
     }
-    let missing = || {
-        let dir = root.join(JournalKind::Manifest.dir_name());
-        Err(Error::at_path(ErrorKind::Corrupt, &dir, "the manifest is missing"))
-    };
     if has_segments(env, root)? {
-        return missing();
+        return Err(missing(home, JournalKind::Manifest));
     }
     sync_entry(env, root)?;
     // The manifest comes last: where it stands, everything else does.
     ensure_dir(env, &root.join(TOPICS_DIR), root)?;
-    let catalog = match JournalTail::read(JournalKind::Catalog, home)? {
-        // No topic was ever made before there was a manifest.
-        Some(found) if !found.journal.entries().is_empty() => return missing(),
-        // Whoever made it may have ended before it was durable.
-        Some(found) => found.journal.renew(home)?,
-        None => JournalTail::create(JournalKind::Catalog, home)?,
-    };
+    let catalog = create_empty(JournalKind::Catalog, home)?;
+    let offsets = create_empty(JournalKind::Offsets, home)?;
     let manifest = JournalTail::create(JournalKind::Manifest, home)?;
     let manifest = Manifest::new(manifest, home, false);
     let catalog = put_to_work(catalog, home, &manifest);
-    Ok((manifest, catalog, ManifestState::default()))
+    let offsets = put_to_work(offsets, home, &manifest);
+    Ok(Journals { manifest, catalog, offsets, state: ManifestState::default() })
 }
 
-fn put_to_work(catalog: JournalTail, home: &JournalHome, manifest: &Arc<Manifest>) -> Arc<Journal> {
+fn create_empty(kind: JournalKind, home: &JournalHome) -> Result<JournalTail, Error> {
+    match JournalTail::read(kind, home)? {
+        // No topic was ever made, and no offset committed, before there was a manifest.
+        Some(found) if !found.journal.entries().is_empty() => {
+            Err(missing(home, JournalKind::Manifest))
+        }
+        // Whoever made it may have ended before it was durable.
+        Some(found) => found.journal.renew(home),
+        None => JournalTail::create(kind, home),
+    }
+}
+
+fn missing(home: &JournalHome, kind: JournalKind) -> Error {
+    let dir = home.root.join(kind.dir_name());
+    Error::at_path(ErrorKind::Corrupt, &dir, format!("the {} is missing", kind.noun()))
+}
+
+fn put_to_work(tail: JournalTail, home: &JournalHome, manifest: &Arc<Manifest>) -> Arc<Journal> {
     let gate: Weak<Manifest> = Arc::downgrade(manifest);
     let gate = Arc::new(move || match gate.upgrade() {
         Some(manifest) => manifest.begin_writes(),
         None => Err(Error::bare(ErrorKind::Closed)),
     });
-    let catalog = Arc::new(Journal::new(catalog, home, Some(gate)));
-    manifest.depend_on(&catalog);
-    catalog
+    let journal = Arc::new(Journal::new(tail, home, Some(gate)));
+    manifest.depend_on(&journal);
+    journal
 }
 
 /// What the log knows of itself.
 struct Books {
     manifest: Found,
     catalog: Found,
+    offsets: Found,
     state: ManifestState,
 }
 
 /// Reads the journals; none if there is no manifest.
 fn read_books(home: &JournalHome) -> Result<Option<Books>, Error> {
-    // First, because the manifest lists a topic's partitions before the catalog has the topic:
-    // beside a writer, whatever was read here is listed there.
+    // The manifest last, because it lists a topic's partitions before the catalog has the topic, and
+    // the catalog has the topic before anybody commits for it: beside a writer, whatever was read
+    // first is known to what is read later.
+    let offsets = JournalTail::read(JournalKind::Offsets, home);
     let catalog = JournalTail::read(JournalKind::Catalog, home);
     let Some(manifest) = JournalTail::read(JournalKind::Manifest, home)? else { return Ok(None) };
     let state = decode(&manifest.journal)?;
-    let missing = || {
-        let dir = home.root.join(JournalKind::Catalog.dir_name());
-        Error::at_path(ErrorKind::Corrupt, &dir, "the catalog is missing")
-    };
-    let catalog = catalog?.ok_or_else(missing)?;
+    let catalog = catalog?.ok_or_else(|| missing(home, JournalKind::Catalog))?;
+    let offsets = offsets?.ok_or_else(|| missing(home, JournalKind::Offsets))?;
     if let Some(clean) = &state.clean {
-        check_fingerprint(clean, &catalog.journal, JournalKind::Catalog)?;
+        check_fingerprint(clean, &catalog.journal)?;
+        check_fingerprint(clean, &offsets.journal)?;
     }
-    Ok(Some(Books { manifest, catalog, state }))
+    Ok(Some(Books { manifest, catalog, offsets, state }))
 }
 
 /// A clean close names what the other journals held; anything else was changed behind the log's
 /// back.
-fn check_fingerprint(
-    clean: &CleanClose,
-    tail: &JournalTail,
-    kind: JournalKind,
-) -> Result<(), Error> {
+fn check_fingerprint(clean: &CleanClose, tail: &JournalTail) -> Result<(), Error> {
     let found = tail.fingerprint(tail.end());
-    match clean.journals.iter().find(|(known, _)| *known == kind) {
+    match clean.journals.iter().find(|(known, _)| *known == tail.kind()) {
         Some((_, noted)) if *noted == found => Ok(()),
         Some((_, noted)) => {
             let offsets = found.end.min(noted.end)..noted.end.max(found.end);
@@ -282,10 +294,6 @@ pub(crate) fn largest_topic(
 }
 
 fn has_segments(env: &Env, root: &Path) -> Result<bool, Error> {
-    let journals = names(env, &root.join(JournalKind::Offsets.dir_name()))?;
-    if journals.iter().any(|name| parse_journal_name(name).is_some()) {
-        return Ok(true);
-    }
     let topics = root.join(TOPICS_DIR);
     for topic in names(env, &topics)? {
         let topic = topics.join(topic);

@@ -20,7 +20,7 @@ use crate::env::Clock;
 use crate::error::Error;
 use crate::format::batch::Batch;
 use crate::offset::{Offset, ShardId};
-use crate::storage::commit::{Commit, Ends, Outcome, Refusal, Round, Sender, Wakes, Want};
+use crate::storage::commit::{Commit, Ends, Outcome, Refusal, Round, Sender, Wakes, Want, no_room};
 use crate::storage::ring::Ring;
 use crate::storage::tail::{Background, Counters, Opened, ShardOptions, Tail};
 use crate::storage::waiter::Waiter;
@@ -52,6 +52,14 @@ struct State<T: Tail> {
     /// The memory of the last round.
     spare: Round,
     counters: Counters,
+}
+
+/// Something in the queue; the outcome comes to its slot.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Enqueued {
+    waiter: Arc<Waiter<Outcome>>,
+    want: Want,
 }
 
 impl<T: Tail> Debug for State<T> {
@@ -119,6 +127,22 @@ impl<T: Tail> Shard<T> {
         state.commit.enqueue(batch, want, Some(sender.clone()));
         drop(state);
         self.follow(&sender.waiter, want)
+    }
+
+    /// Queues a batch and does nothing else: no file is touched, and nobody is woken.
+    ///
+    /// The same thread must [`finish`](Self::finish) it.
+    pub(crate) fn enqueue(&self, batch: Batch, want: Want) -> Result<Enqueued, Refusal> {
+        let mut state = self.state.lock();
+        if let Some(error) = state.commit.refuses() {
+            return Err(Refusal::not_appended(error.clone()));
+        }
+        if !self.is_opened() || !state.commit.has_room(batch.len()) {
+            return Err(Refusal::not_appended(no_room()));
+        }
+        let sender = Sender { waiter: Arc::default(), is_thread: true };
+        state.commit.enqueue(batch, want, Some(sender.clone()));
+        Ok(Enqueued { waiter: sender.waiter, want })
     }
 
     /// Appends without waiting or touching a file; the outcome comes to the returned slot.
@@ -310,10 +334,17 @@ impl<T: Tail> Shard<T> {
                     state.commit.stop(error, &mut wakes);
                 }
                 self.incarnation.fetch_add(1, Ordering::AcqRel);
-                self.opened.store(true, Ordering::Release);
-                state.commit.grant(&mut wakes);
+                drop(state);
+                // The tail is still in hand: nothing is appended before this has succeeded.
+                let recovered = self.background.recovered(self.id, end);
+                state = self.state.lock();
+                self.opened.store(recovered.is_ok(), Ordering::Release);
+                match &recovered {
+                    Ok(()) => state.commit.grant(&mut wakes),
+                    Err(error) => state.commit.stop(&Error::poisoned(error), &mut wakes),
+                }
                 wakes.watchers.append(&mut state.commit.watchers);
-                Ok(())
+                recovered
             }
             Err(error) => {
                 // Those who submitted before the first opening have nothing to wait for any more.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::config::SyncPolicy;
@@ -23,11 +24,11 @@ use crate::storage::files::Files;
 use crate::storage::journal::{Journal, JournalHome};
 use crate::storage::judge::PartitionReport;
 use crate::storage::manifest::{ManifestState, PartitionRows, Row, SegmentRow, SegmentRowState};
-use crate::storage::opening::{self, Opening};
+use crate::storage::opening::{self, Journals, Opening};
 use crate::storage::partition::{Ground, Keeping, PartitionLog};
 use crate::storage::segment::ReadSide;
 use crate::storage::shard::Shard;
-use crate::storage::tail::{Background, BackgroundFailure, Serve, ShardOptions};
+use crate::storage::tail::{Background, BackgroundFailure, Positions, Serve, ShardOptions};
 use crate::sync::{Arc, AtomicBool, Ordering, Shared, Weak};
 
 /// One partition that many threads append to and many read.
@@ -52,6 +53,8 @@ pub(crate) struct Store {
     committer: Arc<Committer>,
     options: StoreOptions,
     catalog: Arc<Journal>,
+    offsets: Arc<Journal>,
+    positions: OnceLock<Arc<dyn Positions>>,
     lock: Shared<Option<Box<dyn Lock>>>,
     shards: Shared<BTreeMap<ShardId, Arc<PartitionShard>>>,
     /// What the manifest said at open, for partitions that have no shard yet.
@@ -93,7 +96,8 @@ impl Store {
             background: Arc::clone(&committer) as Arc<dyn Background>,
             read_only: options.read_only,
         };
-        let (manifest, catalog, state) = opening::open_journals(&home, &mut opening)?;
+        let Journals { manifest, catalog, offsets, state } =
+            opening::open_journals(&home, &mut opening)?;
         let largest_topic = opening::largest_topic(env, root, &state)?;
         let read_side = ReadSide {
             files: Files::new(Arc::clone(&env.fs), options.open_files),
@@ -114,6 +118,8 @@ impl Store {
             committer,
             options,
             catalog,
+            offsets,
+            positions: OnceLock::new(),
             lock: Shared::new(lock),
             shards: Shared::default(),
             found: Shared::new(state),
@@ -129,6 +135,26 @@ impl Store {
     /// The journal of the catalog.
     pub(crate) fn catalog(&self) -> &Arc<Journal> {
         &self.catalog
+    }
+
+    /// The journal of committed offsets.
+    pub(crate) fn offsets(&self) -> &Arc<Journal> {
+        &self.offsets
+    }
+
+    /// Has `positions` asked and told from now on; set once.
+    pub(crate) fn follow(&self, positions: Arc<dyn Positions>) {
+        let _ = self.positions.set(positions);
+    }
+
+    /// Has `job` served soon, on another thread where there are any.
+    pub(crate) fn run(&self, job: Arc<dyn Serve>) {
+        self.committer.request(job);
+    }
+
+    /// Has `job` served once `delay` has passed.
+    pub(crate) fn run_after(&self, delay: Duration, job: Arc<dyn Serve>) {
+        self.committer.request_after(delay, job);
     }
 
     pub(crate) fn env(&self) -> &Env {
@@ -325,8 +351,9 @@ impl Store {
             if !shard.is_opened() && !self.known(id).lets_go {
                 continue;
             }
+            let floor = self.positions.get().and_then(|positions| positions.floor(id));
             let result = shard.exclusive(|log, ends| {
-                let retained = log.retain(ends, None);
+                let retained = log.retain(ends, floor);
                 let view = matches!(retained, Ok(true)).then(|| log.view());
                 (retained, view)
             });
@@ -399,11 +426,8 @@ impl Store {
             self.let_go();
             return Ok(());
         }
-        for (_, shard) in &shards {
-            if shard.is_opened() {
-                shard.start_sync();
-            }
-        }
+        let opened = shards.iter().filter(|(_, shard)| shard.is_opened());
+        opened.for_each(|(_, shard)| shard.start_sync());
         for (id, shard) in &shards {
             if !shard.is_opened() {
                 except.extend((!self.known(*id).vouched).then_some(*id));
@@ -419,6 +443,8 @@ impl Store {
             }
             first = first.and(written);
         }
+        // Nothing is committed any more once the marker has named what was.
+        self.offsets.stop(reason);
         let marked = self.ground.manifest.close(except);
         self.let_go();
         first.and(marked)
@@ -541,6 +567,16 @@ impl Background for Errands {
     fn became_durable(&self) {
         if let Some(store) = self.store.upgrade() {
             store.schedule_marks();
+        }
+    }
+
+    fn recovered(&self, id: ShardId, end: Offset) -> Result<(), Error> {
+        match self.store.upgrade() {
+            Some(store) if !store.options.read_only => {
+                let positions = store.positions.get();
+                positions.map_or(Ok(()), |positions| positions.recovered(id, end))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -70,6 +70,11 @@ pub(crate) trait Background: Debug + Send + Sync {
 
     /// A sync has made more of some partition durable.
     fn became_durable(&self) {}
+
+    /// A partition was opened and ends at `end`; it accepts appends once this has succeeded.
+    fn recovered(&self, _id: ShardId, _end: Offset) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// A failure with nobody to tell it to.
@@ -85,6 +90,15 @@ pub(crate) struct BackgroundFailure {
 pub(crate) trait Serve: Send + Sync {
     /// Writes and syncs what is due.
     fn serve(&self);
+}
+
+/// Who has positions in the log's partitions, as far as storage must know: by number alone.
+pub(crate) trait Positions: Send + Sync {
+    /// The lowest offset of a partition that is still needed; none if nobody has a position in it.
+    fn floor(&self, id: ShardId) -> Option<Offset>;
+
+    /// A partition was opened and ends at `end`: positions behind it are lowered, durably.
+    fn recovered(&self, id: ShardId, end: Offset) -> Result<(), Error>;
 }
 
 /// What a shard is made with.

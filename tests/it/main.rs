@@ -14,6 +14,7 @@ mod env;
 mod faults;
 mod format;
 mod full;
+mod groups;
 mod processes;
 mod quakes;
 mod sim;

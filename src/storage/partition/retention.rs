@@ -37,6 +37,7 @@ impl PartitionLog {
             retention.max_age = retention.max_age.map(|age| age.saturating_mul(2));
         }
         let count = expired(&self.sealed, &retention, now);
+        let floor = floor.filter(|_| retention.hold_uncommitted);
         let limit = floor.unwrap_or(ends.durable_end).min(ends.durable_end);
         let removable = self.sealed.iter().take(count);
         let start = removable.filter_map(sealed_end).take_while(|end| *end <= limit).last();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Fate};
 use crate::offset::Offset;
 use crate::storage::commit::{Outcome, Refusal, Round, Sender, Wakes, Want, no_room};
-use crate::storage::shard::{Shard, State};
+use crate::storage::shard::{Enqueued, Shard, State};
 use crate::storage::tail::{BackgroundFailure, Laid, Serve, Tail, WriteFailure};
 use crate::storage::waiter::{Waiter, Woken};
 use crate::sync::{Arc, MutexGuard};
@@ -103,6 +103,12 @@ impl<T: Tail> Shard<T> {
                 Woken::TimedOut => return self.follow(waiter, want),
             }
         }
+    }
+
+    /// Sees to it that what was queued is written, and waits for the outcome.
+    pub(crate) fn finish(&self, enqueued: Enqueued) -> Outcome {
+        self.work(Role::Sender(enqueued.want));
+        self.follow(&enqueued.waiter, enqueued.want)
     }
 
     /// Waits for the outcome, and does what it is nudged to do in the meantime.
