@@ -281,6 +281,7 @@ impl Producer {
         let encoded = chosen.and_then(|chosen| Ok((chosen, self.encode(&state, &record)?)));
         match encoded {
             Ok(((partition, shard), batch)) => {
+                let shard = Arc::clone(shard);
                 let waiter = shard.submit(batch, self.want(&state), self.timeout);
                 Pending {
                     producer: self.clone(),
@@ -421,18 +422,18 @@ impl Producer {
         self.acks.unwrap_or(default).into()
     }
 
-    fn choose(
+    fn choose<'a>(
         &self,
-        state: &TopicState,
+        state: &'a TopicState,
         record: &Record<'_>,
-    ) -> Result<(PartitionId, Arc<PartitionShard>), SendError> {
+    ) -> Result<(PartitionId, &'a Arc<PartitionShard>), SendError> {
         let (key, value) = (record.key_bytes(), record.value_bytes());
         let partition = match self.partitioner.partition(key, value, partition_count(state)?) {
             Choice::Partition(partition) => partition,
             Choice::Sticky => self.next_sticky(state),
         };
         let shard = shard_of(state, partition).ok_or_else(|| no_partition(state, partition))?;
-        Ok((partition, Arc::clone(shard)))
+        Ok((partition, shard))
     }
 
     fn next_sticky(&self, state: &TopicState) -> PartitionId {
