@@ -395,7 +395,7 @@ fn random_read(dir: &Path) -> (f64, f64) {
     let file = raw::fresh(dir, "floor");
     raw::one_by_one(&file, &[7; 128], COUNT as usize);
     let places = (0..READS).map(|read| read.wrapping_mul(2_654_435_761) % (COUNT / 2));
-    let mut reader = log.reader("t").partition(0u32).fetch_bytes(64 * 1024).open().unwrap();
+    let mut reader = log.reader("t").partition(0u32).fetch_bytes(1024).open().unwrap();
     let ours = timed(|| {
         for place in places.clone() {
             reader.seek(0u32.into(), Offset::new(place)).unwrap();

@@ -59,6 +59,19 @@ impl Index {
         Some((u64::from(entry.position), own))
     }
 
+    /// About how far behind its indexed frame an offset stands, going by how many stand there.
+    pub(crate) fn distance_to(&self, base: Offset, offset: Offset) -> u64 {
+        let relative = offset.value().saturating_sub(base.value());
+        let behind =
+            self.entries.partition_point(|entry| u64::from(entry.relative_offset) <= relative);
+        let at = |number: Option<usize>| number.and_then(|number| self.entries.get(number));
+        let Some(entry) = at(behind.checked_sub(1)) else { return 0 };
+        let Some(next) = at(Some(behind)) else { return INDEX_INTERVAL_BYTES };
+        let offsets = u64::from(next.relative_offset.saturating_sub(entry.relative_offset)).max(1);
+        let bytes = u64::from(next.position.saturating_sub(entry.position));
+        relative.saturating_sub(u64::from(entry.relative_offset)) * bytes / offsets
+    }
+
     /// The last indexed frame that starts at or before byte `position`, as its own position.
     pub(crate) fn frame_near(&self, position: u64) -> Option<u64> {
         let behind = self.entries.partition_point(|entry| u64::from(entry.position) <= position);

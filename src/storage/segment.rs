@@ -14,7 +14,7 @@ use crate::format::batch::{Batch, StoredBatch};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, Place, Seed};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
 use crate::format::index::{FOOTER_END_BYTES, Footer, Index};
-use crate::limits::{FETCH_BYTES_MIN, FOOTER_BYTES_MAX};
+use crate::limits::FOOTER_BYTES_MAX;
 use crate::offset::{Offset, Timestamp};
 use crate::storage::buffer::BufferPool;
 use crate::storage::files::Files;
@@ -182,19 +182,20 @@ impl Segment {
         max_bytes: usize,
     ) -> Result<Chunk, Error> {
         let file = self.file(extent.end)?;
-        let start = match left_off.filter(|(_, offset)| *offset <= from) {
-            Some(mark) => mark,
-            None => self.start_for(&file, index.frame_before(self.base(), from), from)?,
+        let most = max_bytes.clamp(READ_BYTES_MIN, WINDOW_BYTES * 4);
+        let mut walk = match left_off.filter(|(_, offset)| *offset <= from) {
+            Some(mark) => self.walk(&file, mark, extent)?.reading(window_from(mark.0, most, index)),
+            None => self.walk_to(&file, (index, extent), from, most)?,
         };
-        let window =
-            window_from(start.0, max_bytes.clamp(FETCH_BYTES_MIN, WINDOW_BYTES * 4), index);
-        let mut walk = self.walk(&file, start, extent)?.reading(window);
         let mut batches = Vec::new();
         let mut bytes = 0;
         let mut next = walk.at();
         // What one read brought is enough, or a frame that it cut off would cost another one for
         // itself.
-        while bytes < max_bytes / 2 || (bytes < max_bytes && walk.has_read_next()) {
+        while batches.is_empty()
+            || bytes < max_bytes / 2
+            || (bytes < max_bytes && walk.has_read_next())
+        {
             let damaged = match walk.step().map_err(|error| self.read_failed(error))? {
                 Step::Frame { header, .. } if header.base_offset >= extent.end => break,
                 Step::Frame { header, .. } if header.end_offset() <= from => continue,
@@ -230,6 +231,29 @@ impl Segment {
             return Err(Error::corrupt(&self.path, position, offsets, reason));
         }
         Ok(Chunk { batches, next })
+    }
+
+    /// A walk that begins at the frame that holds `from`, or before it where damage hides the way.
+    fn walk_to<'a>(
+        &'a self,
+        file: &'a Arc<dyn File>,
+        (index, extent): (&Index, Extent),
+        from: Offset,
+        most: usize,
+    ) -> Result<Walk<'a>, Error> {
+        let head = (HEAD_BYTES as u64, self.base());
+        let indexed = index.frame_before(self.base(), from).filter(|(_, own)| *own <= from);
+        let start = indexed.unwrap_or(head);
+        // One read is to bring the way to the frame and what is asked for.
+        let way = index.distance_to(self.base(), from);
+        let window = most.saturating_add(usize::try_from(way).unwrap_or(0)).min(WINDOW_BYTES * 4);
+        let mut walk = self.walk(file, start, extent)?.reading(window);
+        let stands = walk.stands_on_frame().map_err(|error| self.read_failed(error))?;
+        if !stands && start != head {
+            walk = self.walk(file, head, extent)?.reading(window);
+        }
+        walk.hop_to(from).map_err(|error| self.read_failed(error))?;
+        Ok(walk)
     }
 
     /// The first record of `time` or later, looked for from the index on; damaged batches are
@@ -300,6 +324,9 @@ impl Segment {
         Ok(Walk::new(file, &self.read_side.buffers, self.seed, start, until))
     }
 }
+
+/// No read asks for less: small ones cost as much.
+const READ_BYTES_MIN: usize = 4 * 1024;
 
 /// How much to read at `start` so that no frame is cut off where the index knows better.
 fn window_from(start: u64, most: usize, index: &Index) -> usize {
