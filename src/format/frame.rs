@@ -323,6 +323,15 @@ mod tests {
             prop_assert_eq!(FrameHeader::decode(&encoded(&header, seed()), seed()), Ok(header));
         }
 
+        /// A hop from header to header would go elsewhere than a walk.
+        #[test]
+        fn a_claim_is_what_the_header_says(header in headers()) {
+            let claim = Claim::of(&encoded(&header, seed()));
+            let said = Claim { length: u64::from(header.length), end: header.end_offset() };
+            let possible = header.length as usize >= HEADER_BYTES;
+            prop_assert_eq!(claim, possible.then_some(said));
+        }
+
         /// Damage to a header would be believed, or stop the program.
         #[test]
         fn a_header_with_any_byte_changed_is_refused(at in 0..HEADER_BYTES, by in 1..=u8::MAX) {

@@ -279,6 +279,20 @@ mod tests {
             prop_assert_eq!(index.begins_at(HEAD), !frames.is_empty());
         }
 
+        /// One read would bring far more than the way to a frame, or end before its stretch begins.
+        #[test]
+        fn a_distance_stays_within_its_stretch(frames in frames()) {
+            let (index, noted) = index_of(&frames);
+            let base = Offset::new(BASE);
+            for (position, offset, _) in &noted {
+                let (at, own) = index.frame_before(base, *offset).unwrap();
+                let way = index.distance_to(base, *offset);
+                let longest = frames.iter().map(|(length, _)| u64::from(*length)).max().unwrap_or(0);
+                prop_assert!(way <= INDEX_INTERVAL_BYTES + longest, "{} from {} to {}", way, at, position);
+                prop_assert!(*offset != own || way == 0 || way == INDEX_INTERVAL_BYTES);
+            }
+        }
+
         /// A search by time would begin behind the first record that it should find.
         #[test]
         fn a_time_is_found_at_or_behind_its_entry(frames in frames(), time in -60_i64..60) {
