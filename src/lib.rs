@@ -93,6 +93,7 @@ mod producer;
 mod reader;
 mod record;
 mod report;
+mod reset;
 pub mod retry;
 mod storage;
 mod sync;
@@ -106,6 +107,7 @@ pub use cursor::{Batch, BatchIter};
 pub use error::{Error, ErrorKind, Fate};
 pub use glob::{InvalidGlob, TopicGlob};
 pub use group::assign as assignor;
+pub use group::description::{GroupDescription, GroupMember, GroupPartition};
 pub use group::hand_over::{HandOver, RebalanceListener};
 pub use group::offsets::CommittedOffset;
 pub use log::Log;
@@ -115,8 +117,10 @@ pub use producer::{Acks, BatchReceipt, Pending, Producer, Receipt, SendAllError,
 pub use reader::{Reader, ReaderBuilder};
 pub use record::{Header, Headers, HeadersIter, Located, Record, RecordRef, StoredRecord};
 pub use report::{
-    Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
+    Ensured, LoweredCommit, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats,
+    TopicInfo,
 };
+pub use reset::{GroupReset, PartitionReset};
 
 /// The programs in the README, compiled as tests.
 #[cfg(doctest)]
