@@ -162,6 +162,7 @@ impl Membership {
                 effects.fenced.extend(self.members.keys());
                 self.members.clear();
                 self.holdings.clear();
+                self.topics.clear();
                 self.begin_generation();
             }
             Event::Tick => {
@@ -258,6 +259,9 @@ impl Membership {
         if self.members.remove(&member).is_some() {
             self.holdings.retain(|_, holding| holding.owner != member);
             self.target.retain(|_, heir| *heir != member);
+            let wanted = self.members.values().flat_map(|member| &member.topics);
+            let wanted = wanted.collect::<BTreeSet<_>>();
+            self.topics.retain(|topic, _| wanted.contains(topic));
             self.begin_generation();
         }
     }
