@@ -291,7 +291,7 @@ impl Group {
         })
     }
 
-    /// Whether the group has a position in some partition of a topic.
+    /// Whether the group reads a topic, or has a position in some partition of it.
     pub(crate) fn knows(&self, topic: TopicId) -> bool {
         self.state.with(|state| state.knows(topic))
     }
@@ -447,7 +447,9 @@ impl State {
         let first = ShardId { topic, partition: PartitionId::ZERO };
         let of_topic = self.positions.range(first..);
         let mut of_topic = of_topic.take_while(|(shard, _)| shard.topic == topic);
-        of_topic.any(|(_, position)| position.queued.is_some())
+        // Members may have been given records of it before anything was committed.
+        self.membership.topics().contains_key(&topic)
+            || of_topic.any(|(_, position)| position.stands.is_some())
     }
 
     fn plan(&self) -> Plan {

@@ -85,8 +85,12 @@ impl Group {
         self.written(|group| {
             group.state.with(|state| {
                 state.check_open()?;
-                let new = positions.iter().filter(|(shard, _)| state.queued(*shard).is_none());
-                let new = new.map(|(shard, at)| (*shard, Some(CommittedOffset::at(*at))));
+                // One that somebody else has queued is waited for: it may come to nothing.
+                let new = positions.iter().filter(|(shard, _)| !state.is_confirmed(*shard));
+                let new = new.map(|(shard, at)| {
+                    let queued = state.queued(*shard);
+                    (*shard, Some(queued.unwrap_or_else(|| CommittedOffset::at(*at))))
+                });
                 let new = new.collect::<Vec<_>>();
                 let known = patterns.iter().filter(|pattern| !state.patterns.contains(*pattern));
                 let known = known.cloned().collect::<Vec<_>>();
@@ -312,6 +316,11 @@ impl State {
                 queued.as_ref().is_some_and(|queued| queued.number == stands.number)
             })
         })
+    }
+
+    /// Whether the journal has confirmed anything of a partition.
+    fn is_confirmed(&self, shard: ShardId) -> bool {
+        self.positions.get(&shard).is_some_and(|position| position.stands.is_some())
     }
 
     /// Whether this commit covers everything that was handed out, and none did before.
