@@ -268,6 +268,16 @@ impl Group {
         })
     }
 
+    /// Whether an assignment still is as it was given.
+    pub(crate) fn reads(&self, member: MemberId, share: Share) -> bool {
+        self.state.with(|state| state.membership.may_read(member, share.shard, share.epoch))
+    }
+
+    /// Whether there is anything that a member has not seen that has seen version `seen`.
+    pub(crate) fn has_news(&self, member: MemberId, seen: u64) -> bool {
+        self.state.with(|state| state.membership.version(member) != Some(seen))
+    }
+
     /// What is committed of a partition, as far as the journal has confirmed it.
     pub(crate) fn committed(&self, shard: ShardId) -> Option<CommittedOffset> {
         self.state.with(|state| {

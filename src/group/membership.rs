@@ -93,6 +93,8 @@ pub(crate) enum Event {
     Delivered(ShardId),
     /// A commit covers everything that was handed out of a partition.
     Covered(ShardId),
+    /// What the owner of a partition has of it was lost: it begins anew, like a new owner.
+    Renew(ShardId),
     /// Everybody goes.
     Disband,
     /// Time has passed.
@@ -156,6 +158,10 @@ impl Membership {
             Event::Delivered(shard) => self.set_outstanding(shard, true),
             Event::Covered(shard) => {
                 self.set_outstanding(shard, false);
+                self.approach(shard, &mut effects);
+            }
+            Event::Renew(shard) => {
+                self.take_from_owner(shard, &mut effects);
                 self.approach(shard, &mut effects);
             }
             Event::Disband => {

@@ -4,6 +4,8 @@
 //! that fails takes the commit back, unless a newer one has taken its place: the group never counts
 //! on what its journal has refused.
 
+use std::time::Duration;
+
 use crate::config::SyncPolicy;
 use crate::error::{Error, ErrorKind};
 use crate::group::assign::MemberId;
@@ -14,6 +16,7 @@ use crate::offset::{Offset, ShardId, TopicId, TopicPartition};
 use crate::storage::commit::{Refusal, Want};
 use crate::storage::journal::{Change, Enqueued};
 use crate::storage::store::PartitionShard;
+use crate::storage::waiter::Waiter;
 use crate::sync::Arc;
 
 /// One partition's part of a commit.
@@ -103,19 +106,25 @@ impl Group {
     }
 
     /// Lowers what is committed of a partition behind `end`; from where it was, if it was.
+    ///
+    /// Who owns the partition and has seen more begins anew there: other records come where those
+    /// were that it has seen.
     pub(crate) fn lower(&self, shard: ShardId, end: Offset) -> Result<Option<Offset>, Error> {
         let mut from = None;
         self.written(|group| {
-            group.state.with(|state| {
+            let now = group.now();
+            let (verdict, wakes) = group.state.with(|state| {
+                let wakes = state.begin_anew(shard, end, now);
                 let queued = state.queued(shard).filter(|at| at.offset() > end);
-                let Some(at) = queued else { return Ok(Verdict::Nothing) };
+                let Some(at) = queued else { return Ok((Verdict::Nothing, wakes)) };
                 from = from.max(Some(at.offset()));
-                if let Some(position) = state.positions.get_mut(&shard) {
-                    position.delivered = None;
-                }
                 let lowered = CommittedOffset::at(end).with_metadata(at.metadata().clone());
-                group.queue(state, vec![(shard, Some(lowered))], Vec::new(), Want::Durable)
-            })
+                let lowered = vec![(shard, Some(lowered))];
+                let verdict = group.queue(state, lowered, Vec::new(), Want::Durable)?;
+                Ok::<_, Error>((verdict, wakes))
+            })?;
+            wakes.iter().for_each(|waiter| waiter.fill(()));
+            Ok(verdict)
         })?;
         Ok(from)
     }
@@ -305,6 +314,18 @@ impl State {
             return Err(Error::out_of_range(offset, bounds.start..bounds.end));
         }
         Ok(())
+    }
+
+    /// Gives a partition anew to its owner, if more of it was committed or handed out than `end`.
+    fn begin_anew(&mut self, shard: ShardId, end: Offset, now: Duration) -> Vec<Arc<Waiter<()>>> {
+        let Some(position) = self.positions.get_mut(&shard) else { return Vec::new() };
+        let queued = position.queued.as_ref().map(|queued| queued.at.offset());
+        if queued.max(position.delivered) <= Some(end) {
+            return Vec::new();
+        }
+        position.delivered = None;
+        let effects = self.membership.apply(Event::Renew(shard), now);
+        self.wakes(&effects)
     }
 
     /// Whether the journal has confirmed exactly this, and nothing newer is on its way.
