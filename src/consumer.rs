@@ -386,7 +386,8 @@ impl Consumer {
     fn part(&self, lane: &Lane, position: Offset) -> Result<Proposed, Error> {
         let at = CommittedOffset::at(position);
         let place = lane.cursor.partition().clone();
-        Ok(Proposed { place, id: lane.share.shard, shard: lane.cursor.shard(), at })
+        let Share { shard: id, epoch, .. } = lane.share;
+        Ok(Proposed { place, id, epoch, shard: lane.cursor.shard(), at })
     }
 
     fn told(&self, error: Error, verb: &str) -> Error {

@@ -231,9 +231,10 @@ impl Membership {
         given.map(|(shard, _)| *shard).collect()
     }
 
-    /// The owner of a partition.
-    pub(crate) fn owner(&self, shard: ShardId) -> Option<MemberId> {
-        self.holdings.get(&shard).map(|holding| holding.owner)
+    /// Whether a member owns a partition under this assignment.
+    pub(crate) fn owns(&self, member: MemberId, shard: ShardId, epoch: u64) -> bool {
+        let holding = self.holdings.get(&shard);
+        holding.is_some_and(|holding| holding.owner == member && holding.epoch == epoch)
     }
 
     /// Whether a member may be given records of a partition under this assignment.

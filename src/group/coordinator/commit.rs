@@ -24,6 +24,8 @@ use crate::sync::Arc;
 pub(crate) struct Proposed {
     pub(crate) place: TopicPartition,
     pub(crate) id: ShardId,
+    /// That of the assignment under which it was read.
+    pub(crate) epoch: u64,
     pub(crate) shard: Arc<PartitionShard>,
     pub(crate) at: CommittedOffset,
 }
@@ -301,7 +303,7 @@ impl State {
     }
 
     fn check(&self, member: MemberId, part: &Proposed, bounds: &Bounds) -> Result<(), Error> {
-        if self.membership.owner(part.id) != Some(member) {
+        if !self.membership.owns(member, part.id, part.epoch) {
             return Err(Error::new(ErrorKind::NotOwner, part.place.to_string()));
         }
         let offset = part.at.offset();
