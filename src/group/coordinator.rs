@@ -87,8 +87,8 @@ struct Position {
     queued: Option<Committed>,
     /// The last commit that the journal has confirmed.
     stands: Option<Committed>,
-    /// The end of what was handed out, as long as no commit covers it.
-    delivered: Option<Offset>,
+    /// The end of what was handed out, as long as no commit covers it, and under which epoch.
+    delivered: Option<(u64, Offset)>,
     /// What was committed when the log was opened.
     at_open: Option<Offset>,
 }
@@ -259,7 +259,9 @@ impl Group {
             let admitted = state.membership.may_read(member, share.shard, share.epoch);
             if admitted {
                 let position = state.positions.entry(share.shard).or_default();
-                position.delivered = position.delivered.max(Some(end));
+                // What an earlier owner was given is outstanding no more.
+                let before = position.delivered.filter(|(epoch, _)| *epoch == share.epoch);
+                position.delivered = before.max(Some((share.epoch, end)));
                 if !position.is_covered() {
                     state.membership.apply(Event::Delivered(share.shard), now);
                 }
@@ -482,7 +484,7 @@ impl Position {
     /// Whether everything that was handed out is committed.
     fn is_covered(&self) -> bool {
         let queued = self.queued.as_ref().map(|committed| committed.at.offset());
-        self.delivered.is_none_or(|delivered| queued.is_some_and(|queued| delivered <= queued))
+        self.delivered.is_none_or(|(_, end)| queued.is_some_and(|queued| end <= queued))
     }
 }
 

@@ -273,6 +273,9 @@ impl Group {
         for (shard, at) in &positions {
             let position = state.positions.entry(*shard).or_default();
             position.queued = at.clone().map(|at| Committed { at, number });
+            if at.is_none() {
+                position.delivered = None;
+            }
         }
         Ok(Verdict::Queued(enqueued, Ticket { number, positions }))
     }
@@ -322,7 +325,8 @@ impl State {
     fn begin_anew(&mut self, shard: ShardId, end: Offset, now: Duration) -> Vec<Arc<Waiter<()>>> {
         let Some(position) = self.positions.get_mut(&shard) else { return Vec::new() };
         let queued = position.queued.as_ref().map(|queued| queued.at.offset());
-        if queued.max(position.delivered) <= Some(end) {
+        let delivered = position.delivered.map(|(_, end)| end);
+        if queued.max(delivered) <= Some(end) {
             return Vec::new();
         }
         position.delivered = None;
