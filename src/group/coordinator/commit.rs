@@ -141,14 +141,22 @@ impl Group {
         fences: bool,
     ) -> Result<(), Error> {
         // Who has stayed away for too long does not keep anybody from it.
-        self.apply(if fences { Event::Disband } else { Event::Tick });
+        self.apply(Event::Tick);
         self.written(|group| {
-            group.state.with(|state| {
-                if !fences {
-                    state.check_idle()?;
+            let now = group.now();
+            let (verdict, wakes) = group.state.with(|state| {
+                let mut wakes = Vec::new();
+                // In one go with the entry: nobody may join in between and go on from before it.
+                if fences {
+                    let effects = state.membership.apply(Event::Disband, now);
+                    wakes = state.wakes(&effects);
                 }
-                group.queue(state, changes.to_vec(), Vec::new(), Want::Durable)
-            })
+                state.check_idle()?;
+                let verdict = group.queue(state, changes.to_vec(), Vec::new(), Want::Durable)?;
+                Ok::<_, Error>((verdict, wakes))
+            })?;
+            wakes.iter().for_each(|waiter| waiter.fill(()));
+            Ok(verdict)
         })
     }
 
