@@ -61,6 +61,8 @@ enum Verdict {
 struct Ticket {
     number: u64,
     positions: Vec<(ShardId, Option<CommittedOffset>)>,
+    /// Patterns that are known from now on, or not any more.
+    patterns: Vec<(String, bool)>,
 }
 
 impl Group {
@@ -98,11 +100,8 @@ impl Group {
                 });
                 let new = new.collect::<Vec<_>>();
                 let known = patterns.iter().filter(|pattern| !state.patterns.contains(*pattern));
-                let known = known.cloned().collect::<Vec<_>>();
-                let more = known.iter().map(|pattern| pattern_change(&group.name, pattern, true));
-                let verdict = group.queue(state, new, more.collect(), Want::Durable)?;
-                state.patterns.extend(known);
-                Ok(verdict)
+                let known = known.map(|pattern| (pattern.clone(), true)).collect();
+                group.queue(state, new, known, Want::Durable)
             })
         })
     }
@@ -170,9 +169,8 @@ impl Group {
             group.state.with(|state| {
                 state.check_idle()?;
                 let all = state.positions.keys().map(|shard| (*shard, None)).collect();
-                let patterns = std::mem::take(&mut state.patterns);
-                let more = patterns.iter().map(|known| pattern_change(&group.name, known, false));
-                group.queue(state, all, more.collect(), Want::Durable)
+                let patterns = state.patterns.iter().map(|known| (known.clone(), false)).collect();
+                group.queue(state, all, patterns, Want::Durable)
             })
         })
     }
@@ -264,13 +262,16 @@ impl Group {
         &self,
         state: &mut State,
         positions: Vec<(ShardId, Option<CommittedOffset>)>,
-        mut changes: Vec<Change>,
+        patterns: Vec<(String, bool)>,
         want: Want,
     ) -> Result<Verdict, Error> {
+        let of_pattern = patterns
+            .iter()
+            .map(|(pattern, is_known)| pattern_change(&self.name, pattern, *is_known));
         let of_position = positions.iter();
         let of_position =
             of_position.map(|(shard, at)| commit_change(&self.name, *shard, at.as_ref()));
-        changes.extend(of_position);
+        let changes = of_pattern.chain(of_position).collect::<Vec<Change>>();
         if changes.is_empty() {
             return Ok(Verdict::Nothing);
         }
@@ -285,12 +286,18 @@ impl Group {
                 position.delivered = None;
             }
         }
-        Ok(Verdict::Queued(enqueued, Ticket { number, positions }))
+        Ok(Verdict::Queued(enqueued, Ticket { number, positions, patterns }))
     }
 
     fn settle(&self, ticket: Ticket, is_written: bool) {
-        let Ticket { number, positions } = ticket;
+        let Ticket { number, positions, patterns } = ticket;
         self.state.with(|state| {
+            for (pattern, is_known) in patterns.into_iter().filter(|_| is_written) {
+                match is_known {
+                    true => state.patterns.insert(pattern),
+                    false => state.patterns.remove(&pattern),
+                };
+            }
             for (shard, at) in positions {
                 let Some(position) = state.positions.get_mut(&shard) else { continue };
                 match is_written {
