@@ -241,9 +241,13 @@ impl Group {
         self.watch_the_clock();
     }
 
-    /// Owners were told that these partitions are to leave them.
-    pub(crate) fn told(&self, share: Share) {
-        self.apply(Event::Told(share));
+    /// An owner is told that a partition is to leave it; false if it has come to stay meanwhile.
+    pub(crate) fn told(&self, share: Share) -> bool {
+        let told = self.with_effects(|state, now| {
+            let effects = state.membership.apply(Event::Told(share), now);
+            Ok((state.membership.is_told(share), effects))
+        });
+        told.unwrap_or(false)
     }
 
     /// An owner lets go of a partition that is to leave it.

@@ -244,6 +244,13 @@ impl Membership {
         })
     }
 
+    /// Whether a partition is leaving its owner, who knows it.
+    pub(crate) fn is_told(&self, share: Share) -> bool {
+        self.holdings
+            .get(&share.shard)
+            .is_some_and(|holding| holding.epoch == share.epoch && holding.leaving == Leaving::Told)
+    }
+
     /// The next moment at which somebody is late.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.members.values().filter_map(|member| member.deadline).min()
