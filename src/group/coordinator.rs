@@ -59,8 +59,8 @@ struct State {
     parked: BTreeMap<MemberId, Arc<Waiter<()>>>,
     last_member: u64,
     last_commit: u64,
-    /// A look at who is late is on its way.
-    is_watched: bool,
+    /// When somebody will look who is late.
+    watched: Option<Duration>,
     /// Why nothing happens here any more.
     closed: Option<Error>,
 }
@@ -404,8 +404,9 @@ impl Group {
     fn watch_the_clock(&self) {
         let now = self.now();
         let next = self.state.with(|state| {
-            let next = state.membership.next_deadline().filter(|_| !state.is_watched);
-            state.is_watched |= next.is_some();
+            let is_sooner = |at: &Duration| state.watched.is_none_or(|watched| *at < watched);
+            let next = state.membership.next_deadline().filter(is_sooner);
+            state.watched = next.or(state.watched);
             next
         });
         if let (Some(at), Some(store), Some(me)) =
@@ -431,7 +432,9 @@ impl Group {
 
 impl Serve for Group {
     fn serve(&self) {
-        self.state.with(|state| state.is_watched = false);
+        let now = self.now();
+        // One that was asked for before a sooner one comes on top of what is to come.
+        self.state.with(|state| state.watched = state.watched.filter(|at| *at > now));
         self.tick();
         self.watch_the_clock();
     }
