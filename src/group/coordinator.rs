@@ -114,6 +114,9 @@ impl Plan {
     }
 }
 
+/// How many partitions the topics of a group have, and which of them each member reads.
+type LookedUp = (BTreeMap<TopicId, u32>, BTreeMap<MemberId, BTreeSet<TopicId>>);
+
 /// What of a group a member has not seen yet.
 #[derive(Debug)]
 pub(crate) struct News {
@@ -188,17 +191,33 @@ impl Group {
     }
 
     /// Takes note of topics that were made, grown or deleted.
+    ///
+    /// They are looked up with no lock held, so that two who do this at once may take note in the
+    /// wrong order: whoever comes last finds that out, and does it again.
     pub(crate) fn notice_topics(&self) {
         let Ok(topics) = self.topics() else { return };
-        let subscriptions = self.state.with(|state| state.subscriptions.clone());
-        let mut counts = BTreeMap::new();
-        let mut wanted = BTreeMap::new();
-        for (member, subscription) in subscriptions {
-            let resolved = subscription.resolve(&topics);
-            wanted.insert(member, resolved.keys().copied().collect());
-            counts.extend(resolved);
+        let mut found = self.look_up(&topics);
+        loop {
+            let (counts, wanted) = found.clone();
+            self.apply(Event::Topics { counts, wanted });
+            let again = self.look_up(&topics);
+            if again == found {
+                return;
+            }
+            found = again;
         }
-        self.apply(Event::Topics { counts, wanted });
+    }
+
+    /// How many partitions the topics have that somebody reads, and what each member reads.
+    fn look_up(&self, topics: &Topics) -> LookedUp {
+        let subscriptions = self.state.with(|state| state.subscriptions.clone());
+        let mut found = LookedUp::default();
+        for (member, subscription) in subscriptions {
+            let resolved = subscription.resolve(topics);
+            found.1.insert(member, resolved.keys().copied().collect());
+            found.0.extend(resolved);
+        }
+        found
     }
 
     /// A member polls; what it has not seen yet, if there is anything.
