@@ -130,7 +130,12 @@ impl Consumer {
         loop {
             self.catch_up().map_err(|error| self.told(error, "poll"))?;
             let batch = self.collect().map_err(|error| self.told(error, "poll"))?;
-            if !batch.is_empty() || !self.wait(deadline) {
+            if !batch.is_empty() {
+                return Ok(batch);
+            }
+            // The first look at a partition may recover it, and lower what was committed.
+            let has_news = self.group.has_news(self.member, self.seen);
+            if !has_news && !self.wait(deadline) {
                 return Ok(batch);
             }
         }
@@ -323,6 +328,8 @@ impl Consumer {
     /// What a lane has, if it is still this member's to hand out.
     fn fetch(&self, lane: &mut Lane, limits: Limits) -> Result<Option<Fetched>, Error> {
         let fetched = match lane.fetch(limits) {
+            // The group is about to say that it is not as it was.
+            Err(_) if !self.group.reads(self.member, lane.share) => Ok(None),
             Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {
                 let Some(start) = self.on_out_of_range else { return Err(error) };
                 let position = lane.cursor.find(start)?;
@@ -379,7 +386,8 @@ impl Consumer {
     fn part(&self, lane: &Lane, position: Offset) -> Result<Proposed, Error> {
         let at = CommittedOffset::at(position);
         let place = lane.cursor.partition().clone();
-        Ok(Proposed { place, id: lane.share.shard, shard: lane.cursor.shard(), at })
+        let Share { shard: id, epoch, .. } = lane.share;
+        Ok(Proposed { place, id, epoch, shard: lane.cursor.shard(), at })
     }
 
     fn told(&self, error: Error, verb: &str) -> Error {

@@ -25,6 +25,9 @@ impl Consumer {
             match known {
                 Some(lane) => {
                     let is_new = lane.share.leaving == Leaving::No && share.leaving != Leaving::No;
+                    if is_new && !self.group.told(share) {
+                        continue;
+                    }
                     lane.share = share;
                     if is_new {
                         lane.rewind(lane.position);
@@ -38,10 +41,8 @@ impl Consumer {
                 }
             }
         }
-        let tokens = revoked.into_iter().map(|(share, partition)| {
-            self.group.told(share);
-            HandOver::new(Arc::clone(&self.group), share, partition)
-        });
+        let token = |(share, partition)| HandOver::new(Arc::clone(&self.group), share, partition);
+        let tokens = revoked.into_iter().map(token);
         let tokens = tokens.collect::<Vec<_>>();
         let Some(listener) = &mut self.listener else { return Ok(()) };
         if !lost.is_empty() {
