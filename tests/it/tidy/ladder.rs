@@ -68,7 +68,7 @@ const FLOORS: [&[&str]; 10] = [
     &["consumer/*", "reader"],
     &["log/*"],
     &["dlq"],
-    &["testing", "worker"],
+    &["testing", "worker/*"],
     &["lib"],
 ];
 

@@ -1,0 +1,225 @@
+//! What a worker writes beside a committed offset, for whoever owns the partition next.
+//!
+//! Metadata is the user's to set on a raw consumer, so anything can stand there: what is not ours
+//! is taken for nothing, and nothing is always safe to assume. Plain values; no I/O.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::offset::Offset;
+
+/// What stands beside one committed offset.
+///
+/// ```text
+/// brooklet-worker/1 ahead=1000 letters=17 session=9f3c suspect=1100 marks=105:1,107:2
+/// ```
+///
+/// Words behind the first come in any order; unknown ones are passed over.
+///
+/// **Invariants**: no mark is zero, and there are at most [`MARKS_MAX`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Metadata {
+    /// All dead letters of records at or above the commit lie at this offset of the dead-letter
+    /// partition or behind it; none: they can lie anywhere.
+    pub(super) letters: Option<Offset>,
+    /// How far ahead of the commit records may have been started.
+    pub(super) ahead: Option<u64>,
+    /// The session of the log that wrote this.
+    pub(super) session: Option<u64>,
+    /// Records below this offset run one at a time.
+    pub(super) suspect_end: Option<Offset>,
+    /// How many starts of a record were not followed by an end.
+    pub(super) marks: BTreeMap<Offset, u32>,
+}
+
+impl Metadata {
+    /// The text to write.
+    pub(super) fn encode(&self) -> String {
+        let mut text = format!("{MAGIC}/{VERSION}");
+        // Writing to a string cannot fail.
+        if let Some(ahead) = self.ahead {
+            let _ = write!(text, " ahead={ahead}");
+        }
+        if let Some(letters) = self.letters {
+            let _ = write!(text, " letters={letters}");
+        }
+        if let Some(session) = self.session {
+            let _ = write!(text, " session={session:x}");
+        }
+        if let Some(end) = self.suspect_end {
+            let _ = write!(text, " suspect={end}");
+        }
+        for (number, (offset, count)) in self.marks.iter().take(MARKS_MAX).enumerate() {
+            let joint = if number == 0 { " marks=" } else { "," };
+            let _ = write!(text, "{joint}{offset}:{count}");
+        }
+        text
+    }
+
+    /// What a text says; nothing if it is not ours, or of a version that this build cannot read.
+    pub(super) fn decode(bytes: &[u8]) -> Self {
+        let Ok(text) = std::str::from_utf8(bytes) else { return Self::default() };
+        let mut words = text.split(' ');
+        if words.next() != Some(&*format!("{MAGIC}/{VERSION}")) {
+            return Self::default();
+        }
+        let mut found = Self::default();
+        for (name, value) in words.filter_map(|word| word.split_once('=')) {
+            match name {
+                "ahead" => found.ahead = number(value),
+                "letters" => found.letters = number(value).map(Offset::new),
+                "session" => found.session = u64::from_str_radix(value, 16).ok(),
+                "suspect" => found.suspect_end = number(value).map(Offset::new),
+                "marks" => found.marks = marks(value),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Up to where records are suspect, for an owner that begins at `committed`.
+    ///
+    /// After an unclean end any record that was under way can be the one that ended the process.
+    /// What this session wrote itself knows better; what an older one wrote may not cover what was
+    /// started since.
+    pub(super) fn suspects_from(
+        &self,
+        committed: Offset,
+        session: Session,
+        ahead: u64,
+    ) -> Option<Offset> {
+        let written_now = self.session.is_some() && self.session == session.id;
+        let fresh = (!session.was_clean && !written_now).then(|| {
+            let ahead = ahead.max(self.ahead.unwrap_or(0));
+            Offset::new(committed.value().saturating_add(ahead))
+        });
+        self.suspect_end.max(fresh).filter(|end| *end > committed)
+    }
+}
+
+/// What a worker knows about the session of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Session {
+    /// Tells this session from others, where there is something to tell them by.
+    pub(super) id: Option<u64>,
+    /// Whether the session before it closed the log.
+    pub(super) was_clean: bool,
+}
+
+fn number(text: &str) -> Option<u64> {
+    // `parse` takes a sign, which nobody writes here.
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+fn marks(text: &str) -> BTreeMap<Offset, u32> {
+    let marks = text.split(',').filter_map(|mark| {
+        let (offset, count) = mark.split_once(':')?;
+        let count = u32::try_from(number(count)?).ok().filter(|count| *count > 0)?;
+        Some((Offset::new(number(offset)?), count))
+    });
+    marks.take(MARKS_MAX).collect()
+}
+
+/// One start is marked at a time, so that a mark costs a crash: more than these are not ours.
+pub(super) const MARKS_MAX: usize = 64;
+
+const MAGIC: &str = "brooklet-worker";
+const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Metadata, Session};
+    use crate::offset::Offset;
+
+    const CLEAN: Session = Session { id: Some(2), was_clean: true };
+    const UNCLEAN: Session = Session { id: Some(2), was_clean: false };
+
+    fn decoded(text: &str) -> Metadata {
+        Metadata::decode(text.as_bytes())
+    }
+
+    /// Another build of the same version would not understand what this one wrote.
+    #[test]
+    fn the_text_is_the_documented_one() {
+        let text =
+            "brooklet-worker/1 ahead=1000 letters=17 session=9f3c suspect=1100 marks=105:1,107:2";
+        let metadata = decoded(text);
+        assert_eq!(metadata.letters, Some(Offset::new(17)));
+        assert_eq!(metadata.marks.get(&Offset::new(107)), Some(&2));
+        assert_eq!(metadata.encode(), text);
+        assert_eq!(Metadata::default().encode(), "brooklet-worker/1");
+    }
+
+    /// Metadata of a user would be taken for a promise of a worker.
+    #[test]
+    fn what_is_not_ours_says_nothing() {
+        let foreign = [
+            "",
+            " ",
+            "letters=17",
+            "brooklet-worker/2 letters=17",
+            "brooklet-worker/10 letters=17",
+            "brooklet-worker/1letters=17",
+            "brooklet-worker/1 letters=+17 suspect= marks=a:1,5:0,7,:,8:-1 session=xyz ahead",
+        ];
+        for text in foreign {
+            assert_eq!(decoded(text), Metadata::default(), "{text:?}");
+        }
+        assert_eq!(Metadata::decode(b"brooklet-worker/1 letters=1\xff"), Metadata::default());
+        assert_eq!(decoded("brooklet-worker/1 new=1 letters=3").letters, Some(Offset::new(3)));
+    }
+
+    /// A record that kills the process would run beside others, or a healthy one alone for ever.
+    #[test]
+    fn an_unclean_end_makes_suspects_of_what_may_have_been_started() {
+        let at = |metadata: &Metadata, session| {
+            metadata.suspects_from(Offset::new(100), session, 50).map(Offset::value)
+        };
+        let none = Metadata::default();
+        assert_eq!((at(&none, CLEAN), at(&none, UNCLEAN)), (None, Some(150)));
+        // An earlier owner was allowed to run further ahead.
+        let further = decoded("brooklet-worker/1 ahead=70 session=1");
+        assert_eq!((at(&further, CLEAN), at(&further, UNCLEAN)), (None, Some(170)));
+        // A clean end in the middle of a window leaves the rest of it.
+        let rest = decoded("brooklet-worker/1 ahead=50 session=1 suspect=120");
+        assert_eq!((at(&rest, CLEAN), at(&rest, UNCLEAN)), (Some(120), Some(150)));
+        let over = decoded("brooklet-worker/1 ahead=50 session=1 suspect=100");
+        assert_eq!(at(&over, CLEAN), None);
+        // Another owner in this session has looked at them already.
+        let now = decoded("brooklet-worker/1 ahead=50 session=2");
+        assert_eq!(at(&now, UNCLEAN), None);
+        let nameless = Session { id: None, was_clean: false };
+        assert_eq!(at(&none, nameless), Some(150));
+    }
+
+    proptest! {
+        /// An owner would begin with other knowledge than the one before it had.
+        #[test]
+        fn what_is_written_is_read(
+            numbers in proptest::array::uniform4(proptest::option::of(any::<u64>())),
+            marks in proptest::collection::btree_map(any::<u64>(), 1_u32.., 0..8),
+        ) {
+            let [letters, ahead, session, suspect] = numbers;
+            let marks = marks.into_iter().map(|(at, count)| (Offset::new(at), count)).collect();
+            let metadata = Metadata {
+                letters: letters.map(Offset::new),
+                ahead,
+                session,
+                suspect_end: suspect.map(Offset::new),
+                marks,
+            };
+            prop_assert_eq!(Metadata::decode(metadata.encode().as_bytes()), metadata);
+        }
+
+        /// Bytes of a stranger would stop the worker.
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let mut ours = b"brooklet-worker/1 ".to_vec();
+            ours.extend(&bytes);
+            prop_assert!(Metadata::decode(&ours).marks.len() <= super::MARKS_MAX);
+            let _ = Metadata::decode(&bytes);
+        }
+    }
+}
