@@ -12,20 +12,19 @@ use crate::cursor::{Batch, Cursor, Fetched};
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::group::assign::MemberId;
-use crate::group::coordinator::{Group, News, Proposed};
+use crate::group::coordinator::commit::Proposed;
+use crate::group::coordinator::{Group, News};
+use crate::group::hand_over::RebalanceListener;
 use crate::group::membership::{Leaving, Share};
 use crate::group::offsets::CommittedOffset;
+use crate::name::GroupName;
 use crate::offset::{Offset, StartAt, TopicPartition};
 use crate::record::Located;
 use crate::storage::waiter::{Waiter, Woken};
 use crate::sync::Arc;
 
-mod builder;
+pub(crate) mod builder;
 mod rebalance;
-
-pub use builder::ConsumerBuilder;
-pub(crate) use builder::Home;
-pub use rebalance::{HandOver, RebalanceListener};
 
 /// One member of a group.
 ///
@@ -35,7 +34,7 @@ pub use rebalance::{HandOver, RebalanceListener};
 /// [`Log::consumer`](crate::Log::consumer), and leaves its group when it is dropped.
 ///
 /// It must poll again within the
-/// [`max_poll_interval`](ConsumerBuilder::max_poll_interval), or it is fenced: the group goes on
+/// [`max_poll_interval`](crate::ConsumerBuilder::max_poll_interval), or it is fenced: the group goes on
 /// without it, and all it does from then on is `Fenced`.
 ///
 /// # Examples
@@ -227,6 +226,12 @@ impl Consumer {
         self.group.committed(topic.shard_id(partition.partition()))
     }
 
+    /// What the group had committed of a partition when the log was opened.
+    pub(crate) fn committed_at_open(&self, partition: &TopicPartition) -> Option<Offset> {
+        let topic = self.topics.find(partition.topic().as_str())?;
+        self.group.committed_at_open(topic.shard_id(partition.partition()))
+    }
+
     /// The partitions that this member owns, in order, as far as its last poll knows.
     #[must_use]
     pub fn assignment(&self) -> Vec<TopicPartition> {
@@ -250,7 +255,7 @@ impl Consumer {
 
     /// The group.
     #[must_use]
-    pub fn group(&self) -> &crate::name::GroupName {
+    pub fn group(&self) -> &GroupName {
         self.group.name()
     }
 

@@ -93,6 +93,7 @@ mod producer;
 mod reader;
 mod record;
 mod report;
+mod reset;
 pub mod retry;
 mod storage;
 mod sync;
@@ -101,13 +102,15 @@ pub mod testing;
 pub mod worker;
 
 pub use config::{BackgroundError, LogOptions, Retention, SyncPolicy, TopicConfig};
-pub use consumer::{Consumer, ConsumerBuilder, HandOver, RebalanceListener};
+pub use consumer::Consumer;
+pub use consumer::builder::ConsumerBuilder;
 pub use cursor::{Batch, BatchIter};
 pub use error::{Error, ErrorKind, Fate};
 pub use glob::{InvalidGlob, TopicGlob};
 pub use group::assign as assignor;
+pub use group::description::{GroupDescription, GroupMember, GroupPartition};
+pub use group::hand_over::{HandOver, RebalanceListener};
 pub use group::offsets::CommittedOffset;
-
 pub use log::Log;
 pub use name::{GroupName, InvalidName, TopicName};
 pub use offset::{Offset, PartitionId, StartAt, Timestamp, TopicPartition};
@@ -115,8 +118,10 @@ pub use producer::{Acks, BatchReceipt, Pending, Producer, Receipt, SendAllError,
 pub use reader::{Reader, ReaderBuilder};
 pub use record::{Header, Headers, HeadersIter, Located, Record, RecordRef, StoredRecord};
 pub use report::{
-    Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
+    Ensured, LoweredCommit, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats,
+    TopicInfo,
 };
+pub use reset::{GroupReset, PartitionReset};
 
 /// The programs in the README, compiled as tests.
 #[cfg(doctest)]

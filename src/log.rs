@@ -2,26 +2,30 @@
 
 use std::fmt;
 use std::path::Path;
+use std::task::Waker;
+use std::time::Duration;
 
 use crate::catalog::{Topic, Topics, remove_topic};
 use crate::config::{BackgroundError, LogOptions, TopicConfig};
-use crate::consumer::{ConsumerBuilder, Home};
 use crate::env::{Env, disk, memory};
 use crate::error::{Error, ErrorKind, Fate};
-use crate::group::registry::Groups;
-use crate::name::{GroupName, TopicName};
+use crate::group::registry::{Groups, Lowered};
+use crate::name::TopicName;
 use crate::offset::{Offset, PartitionId, TopicPartition};
 use crate::producer::Producer;
 use crate::reader::ReaderBuilder;
 use crate::report::{
-    Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
+    Ensured, LoweredCommit, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats,
+    TopicInfo,
 };
 use crate::storage::commit::{Budget, Refusal};
 use crate::storage::committer::Committer;
-use crate::storage::store::{PartitionShard, Positions, Store, StoreOptions};
-use crate::storage::tail::BackgroundFailure;
+use crate::storage::store::{PartitionShard, Store, StoreOptions};
+use crate::storage::tail::Positions;
+use crate::storage::tail::{BackgroundFailure, Serve};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
+mod groups;
 mod inner;
 
 use inner::{Inner, Turn};
@@ -89,6 +93,16 @@ impl Log {
         };
         inner.load_topics().map_err(told)?;
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The world that the log lives in.
+    pub(crate) fn env(&self) -> &Env {
+        self.inner.store.env()
+    }
+
+    /// Wakes a task once `delay` has passed; under a manual clock nobody does.
+    pub(crate) fn wake_after(&self, delay: Duration, waker: Waker) {
+        self.inner.store.run_after(delay, Arc::new(Alarm(waker)));
     }
 
     /// Makes a topic.
@@ -222,24 +236,6 @@ impl Log {
         ReaderBuilder::new(self.inner.topic(name).map_err(told), clock)
     }
 
-    /// A consumer of a group; what is wrong with the name is told when it is opened.
-    ///
-    /// A group is made by its first consumer, and is there until it is deleted.
-    pub fn consumer(&self, group: &str) -> ConsumerBuilder {
-        let told = |error: Error| error.during(format_args!("join {group}"));
-        let home = self.inner.check_writable().and_then(|()| {
-            let name = GroupName::new(group);
-            let name =
-                name.map_err(|error| Error::new(ErrorKind::InvalidName, error.to_string()))?;
-            Ok(Home {
-                group: self.inner.groups.get_or_make(&name),
-                topics: Arc::clone(&self.inner.topics),
-                clock: Arc::clone(&self.inner.store.env().clock),
-            })
-        });
-        ConsumerBuilder::new(home.map_err(told))
-    }
-
     /// Where a partition stands.
     ///
     /// # Errors
@@ -324,10 +320,15 @@ impl Log {
                 damage: report.damage,
             })
         });
+        let lowered = self.inner.groups.lowered().into_iter().filter_map(|lowered| {
+            let Lowered { group, shard, from, to } = lowered;
+            Some(LoweredCommit { group, partition: self.inner.topics.place(shard)?, from, to })
+        });
         RecoveryReport {
             was_clean: self.inner.opening.was_clean,
             partitions: partitions.collect(),
             pending: pending.into_iter().filter_map(|id| self.inner.topics.place(id)).collect(),
+            lowered_commits: lowered.collect(),
             torn_journals: self.inner.opening.torn_journals.clone(),
             unknown_files: self.inner.opening.unknown.clone(),
         }
@@ -384,6 +385,15 @@ impl LogOptions {
     /// `InvalidConfig`.
     pub fn open_in_memory(self) -> Result<Log, Error> {
         Log::open_in(&memory::env(), Path::new("/log"), self)
+    }
+}
+
+/// Wakes a task.
+struct Alarm(Waker);
+
+impl Serve for Alarm {
+    fn serve(&self) {
+        self.0.wake_by_ref();
     }
 }
 

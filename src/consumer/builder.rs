@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::catalog::{Topic, Topics};
-use crate::consumer::{Consumer, Limits, RebalanceListener};
+use crate::consumer::{Consumer, Limits};
 use crate::cursor::Cursor;
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::glob::TopicGlob;
 use crate::group::assign::{Assignor, Sticky};
 use crate::group::coordinator::{Group, Subscription};
+use crate::group::hand_over::RebalanceListener;
 use crate::limits::{FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_BYTES_MIN};
 use crate::name::TopicName;
 use crate::offset::{Offset, PartitionId, ShardId, StartAt};

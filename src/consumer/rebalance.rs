@@ -1,75 +1,15 @@
 //! What a consumer does when its group has decided something new.
 
+use std::collections::BTreeSet;
+
 use crate::consumer::{Consumer, Lane};
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::group::coordinator::Group;
+use crate::group::hand_over::HandOver;
 use crate::group::membership::{Leaving, Share};
 use crate::group::offsets::CommittedOffset;
 use crate::offset::TopicPartition;
 use crate::sync::Arc;
-
-/// Is told what a consumer is given and what is taken from it, inside its poll, with no lock held.
-///
-/// # Examples
-/// ```
-/// use brooklet::{HandOver, RebalanceListener, TopicPartition};
-///
-/// /// Keeps partitions until somebody else says that their records are done with.
-/// #[derive(Default)]
-/// struct Keep(Vec<HandOver>);
-///
-/// impl RebalanceListener for Keep {
-///     fn revoked(&mut self, partitions: Vec<HandOver>) {
-///         self.0.extend(partitions);
-///     }
-/// }
-/// ```
-pub trait RebalanceListener: Send {
-    /// These are now the member's; the next polls read them from the last commit on.
-    fn assigned(&mut self, partitions: &[TopicPartition]) {
-        let _ = partitions;
-    }
-
-    /// These are to go to other members.
-    ///
-    /// No more records of them are handed out. What was handed out may still be committed, as long
-    /// as the partition's [`HandOver`] is kept; dropping it lets the next owner begin. By default
-    /// all are dropped at once, which is right if the member commits before it polls again.
-    fn revoked(&mut self, partitions: Vec<HandOver>) {
-        drop(partitions);
-    }
-
-    /// These are not the member's any more: nothing of them was outstanding, or the topic is gone.
-    fn lost(&mut self, partitions: &[TopicPartition]) {
-        let _ = partitions;
-    }
-}
-
-/// The right to commit for a partition that is to go to another member; dropping it lets it go.
-///
-/// Leaving the group, or being fenced, ends it as well.
-#[derive(Debug)]
-#[must_use = "dropping it hands the partition over"]
-pub struct HandOver {
-    group: Arc<Group>,
-    share: Share,
-    partition: TopicPartition,
-}
-
-impl HandOver {
-    /// The partition.
-    #[must_use]
-    pub fn partition(&self) -> &TopicPartition {
-        &self.partition
-    }
-}
-
-impl Drop for HandOver {
-    fn drop(&mut self) {
-        self.group.hand_over(self.share);
-    }
-}
 
 impl Consumer {
     /// Brings the lanes in line with what the member owns now, and tells the listener.
@@ -100,7 +40,7 @@ impl Consumer {
         }
         let tokens = revoked.into_iter().map(|(share, partition)| {
             self.group.told(share);
-            HandOver { group: Arc::clone(&self.group), share, partition }
+            HandOver::new(Arc::clone(&self.group), share, partition)
         });
         let tokens = tokens.collect::<Vec<_>>();
         let Some(listener) = &mut self.listener else { return Ok(()) };
@@ -119,7 +59,7 @@ impl Consumer {
     /// Drops the lanes of what is not owned any more; those that went without having been revoked.
     fn drop_lanes(&mut self, shares: &[(Share, Option<CommittedOffset>)]) -> Vec<TopicPartition> {
         let owned = shares.iter().map(|(share, _)| share.epoch);
-        let owned = owned.collect::<std::collections::BTreeSet<_>>();
+        let owned = owned.collect::<BTreeSet<_>>();
         let mut lost = Vec::new();
         self.lanes.retain(|lane| {
             let stays = owned.contains(&lane.share.epoch);

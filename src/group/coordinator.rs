@@ -28,10 +28,7 @@ use crate::storage::tail::Serve;
 use crate::storage::waiter::Waiter;
 use crate::sync::{Arc, Shared, Weak};
 
-mod commit;
-
-use commit::Committed;
-pub(crate) use commit::Proposed;
+pub(crate) mod commit;
 
 /// One group of an open log.
 pub(crate) struct Group {
@@ -66,6 +63,14 @@ struct State {
     is_watched: bool,
     /// Why nothing happens here any more.
     closed: Option<Error>,
+}
+
+/// A commit that was queued.
+#[derive(Clone, Debug)]
+struct Committed {
+    at: CommittedOffset,
+    /// Counts the commits of the group, so that a late answer is told from a newer one.
+    number: u64,
 }
 
 /// What a member wants to read.
@@ -269,11 +274,6 @@ impl Group {
             let stands = state.positions.get(&shard).and_then(|position| position.stands.clone());
             stands.map(|committed| committed.at)
         })
-    }
-
-    /// The last commit that was queued of a partition.
-    pub(crate) fn queued(&self, shard: ShardId) -> Option<CommittedOffset> {
-        self.state.with(|state| state.queued(shard))
     }
 
     /// What was committed of a partition when the log was opened.

@@ -9,7 +9,8 @@ use crate::group::offsets::{GroupEntries, read_groups};
 use crate::name::GroupName;
 use crate::offset::{Offset, ShardId, TopicId};
 use crate::storage::journal::Entries;
-use crate::storage::store::{Positions, Store};
+use crate::storage::store::Store;
+use crate::storage::tail::Positions;
 use crate::sync::{Arc, Shared};
 
 /// The groups of an open log.

@@ -28,20 +28,11 @@ use crate::storage::opening::{self, Journals, Opening};
 use crate::storage::partition::{Ground, Keeping, PartitionLog};
 use crate::storage::segment::ReadSide;
 use crate::storage::shard::Shard;
-use crate::storage::tail::{Background, BackgroundFailure, Serve, ShardOptions};
+use crate::storage::tail::{Background, BackgroundFailure, Positions, Serve, ShardOptions};
 use crate::sync::{Arc, AtomicBool, Ordering, Shared, Weak};
 
 /// One partition that many threads append to and many read.
 pub(crate) type PartitionShard = Shard<PartitionLog>;
-
-/// Who has positions in the log's partitions, as far as storage must know: by number alone.
-pub(crate) trait Positions: Send + Sync {
-    /// The lowest offset of a partition that is still needed; none if nobody has a position in it.
-    fn floor(&self, id: ShardId) -> Option<Offset>;
-
-    /// A partition was opened and ends at `end`: positions behind it are lowered, durably.
-    fn recovered(&self, id: ShardId, end: Offset) -> Result<(), Error>;
-}
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -151,7 +142,7 @@ impl Store {
         &self.offsets
     }
 
-    /// Has `positions` asked and told from now on; set once, before the first shard is made.
+    /// Has `positions` asked and told from now on; set once.
     pub(crate) fn follow(&self, positions: Arc<dyn Positions>) {
         let _ = self.positions.set(positions);
     }
@@ -435,11 +426,8 @@ impl Store {
             self.let_go();
             return Ok(());
         }
-        for (_, shard) in &shards {
-            if shard.is_opened() {
-                shard.start_sync();
-            }
-        }
+        let opened = shards.iter().filter(|(_, shard)| shard.is_opened());
+        opened.for_each(|(_, shard)| shard.start_sync());
         for (id, shard) in &shards {
             if !shard.is_opened() {
                 except.extend((!self.known(*id).vouched).then_some(*id));

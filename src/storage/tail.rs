@@ -92,6 +92,15 @@ pub(crate) trait Serve: Send + Sync {
     fn serve(&self);
 }
 
+/// Who has positions in the log's partitions, as far as storage must know: by number alone.
+pub(crate) trait Positions: Send + Sync {
+    /// The lowest offset of a partition that is still needed; none if nobody has a position in it.
+    fn floor(&self, id: ShardId) -> Option<Offset>;
+
+    /// A partition was opened and ends at `end`: positions behind it are lowered, durably.
+    fn recovered(&self, id: ShardId, end: Offset) -> Result<(), Error>;
+}
+
 /// What a shard is made with.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardOptions {

@@ -7,7 +7,7 @@
 use crate::config::SyncPolicy;
 use crate::error::{Error, ErrorKind};
 use crate::group::assign::MemberId;
-use crate::group::coordinator::{Group, Position, State, fenced};
+use crate::group::coordinator::{Committed, Group, Position, State, fenced};
 use crate::group::membership::Event;
 use crate::group::offsets::{CommittedOffset, commit_change, pattern_change};
 use crate::offset::{Offset, ShardId, TopicId, TopicPartition};
@@ -15,14 +15,6 @@ use crate::storage::commit::{Refusal, Want};
 use crate::storage::journal::{Change, Enqueued};
 use crate::storage::store::PartitionShard;
 use crate::sync::Arc;
-
-/// A commit that was queued.
-#[derive(Clone, Debug)]
-pub(super) struct Committed {
-    pub(super) at: CommittedOffset,
-    /// Counts the commits of the group, so that a late answer is told from a newer one.
-    pub(super) number: u64,
-}
 
 /// One partition's part of a commit.
 #[derive(Clone, Debug)]
@@ -133,11 +125,12 @@ impl Group {
         changes: &[(ShardId, Option<CommittedOffset>)],
         fences: bool,
     ) -> Result<(), Error> {
-        self.check_idle(fences)?;
+        // Who has stayed away for too long does not keep anybody from it.
+        self.apply(if fences { Event::Disband } else { Event::Tick });
         self.written(|group| {
             group.state.with(|state| {
-                if !fences && !state.membership.is_empty() {
-                    return Err(Error::bare(ErrorKind::GroupActive));
+                if !fences {
+                    state.check_idle()?;
                 }
                 group.queue(state, changes.to_vec(), Vec::new(), Want::Durable)
             })
@@ -147,18 +140,15 @@ impl Group {
     /// Forgets everything that the group has committed, durably.
     ///
     /// # Errors
-    /// As for [`reset`](Self::reset).
-    pub(crate) fn erase(&self, fences: bool) -> Result<(), Error> {
-        self.check_idle(fences)?;
+    /// `GroupActive` if there are members.
+    pub(crate) fn erase(&self) -> Result<(), Error> {
+        self.apply(Event::Tick);
         self.written(|group| {
             group.state.with(|state| {
-                if !fences && !state.membership.is_empty() {
-                    return Err(Error::bare(ErrorKind::GroupActive));
-                }
+                state.check_idle()?;
                 let all = state.positions.keys().map(|shard| (*shard, None)).collect();
                 let patterns = std::mem::take(&mut state.patterns);
-                let more =
-                    patterns.iter().map(|pattern| pattern_change(&group.name, pattern, false));
+                let more = patterns.iter().map(|known| pattern_change(&group.name, known, false));
                 group.queue(state, all, more.collect(), Want::Durable)
             })
         })
@@ -173,20 +163,6 @@ impl Group {
                 group.queue(state, of_topic, Vec::new(), Want::Written)
             })
         })
-    }
-
-    /// Sends everybody away where that is asked for.
-    fn check_idle(&self, fences: bool) -> Result<(), Error> {
-        if fences {
-            self.apply(Event::Disband);
-            return Ok(());
-        }
-        // Who has stayed away for too long does not keep anybody from it.
-        self.tick();
-        match self.state.with(|state| state.membership.is_empty()) {
-            true => Ok(()),
-            false => Err(Error::bare(ErrorKind::GroupActive)),
-        }
     }
 
     /// Runs a critical section that queues something, writes it with no lock held, and settles what
@@ -304,6 +280,13 @@ impl Group {
 }
 
 impl State {
+    fn check_idle(&self) -> Result<(), Error> {
+        match self.membership.is_empty() {
+            true => Ok(()),
+            false => Err(Error::bare(ErrorKind::GroupActive)),
+        }
+    }
+
     fn check(&self, member: MemberId, part: &Proposed, bounds: &Bounds) -> Result<(), Error> {
         if self.membership.owner(part.id) != Some(member) {
             return Err(Error::new(ErrorKind::NotOwner, part.place.to_string()));
