@@ -18,6 +18,7 @@ use crate::report::{
     Ensured, LoweredCommit, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats,
     TopicInfo,
 };
+use crate::role::TopicRole;
 use crate::storage::commit::{Budget, Refusal};
 use crate::storage::committer::Committer;
 use crate::storage::store::{PartitionShard, Store, StoreOptions};
@@ -27,6 +28,7 @@ use crate::sync::{Arc, AtomicBool, Ordering};
 
 mod groups;
 mod inner;
+mod roles;
 
 use inner::{Inner, Turn};
 
@@ -90,6 +92,7 @@ impl Log {
             opening,
             closed: AtomicBool::new(false),
             turn: Turn::default(),
+            settling: Turn::default(),
         };
         inner.load_topics().map_err(told)?;
         Ok(Self { inner: Arc::new(inner) })
@@ -114,6 +117,7 @@ impl Log {
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), Error> {
         let told = |error: Error| error.during(format_args!("create topic {name}"));
         let name = topic_name(name).map_err(told)?;
+        let config = config.role(TopicRole::Plain);
         let _turn = self.inner.begin_change().map_err(told)?;
         if self.inner.topics.find(name.as_str()).is_some() {
             return Err(told(Error::bare(ErrorKind::TopicExists)));
@@ -129,6 +133,7 @@ impl Log {
     pub fn ensure_topic(&self, name: &str, config: TopicConfig) -> Result<Ensured, Error> {
         let told = |error: Error| error.during(format_args!("ensure topic {name}"));
         let name = topic_name(name).map_err(told)?;
+        let config = config.role(TopicRole::Plain);
         config.check().map_err(told)?;
         let _turn = self.inner.begin_change().map_err(told)?;
         match self.inner.topics.find(name.as_str()) {
@@ -429,7 +434,7 @@ fn report_to(
 }
 
 fn describe(topic: &Topic) -> TopicInfo {
-    TopicInfo { name: topic.name.clone(), config: topic.state().config.clone() }
+    TopicInfo { name: topic.name.clone(), config: topic.state().config.clone(), id: topic.id }
 }
 
 fn differences(is: &TopicConfig, wanted: &TopicConfig) -> Vec<&'static str> {

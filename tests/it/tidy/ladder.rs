@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 10] = [
         "env",
         "sync",
     ],
-    &["record", "error"],
+    &["role", "record", "error"],
     &[
         "report",
         "config",
@@ -69,7 +69,7 @@ const FLOORS: [&[&str]; 10] = [
     ],
     &["consumer/*", "reader", "reset"],
     &["log/*"],
-    &["dlq"],
+    &["dlq/*"],
     &["testing", "worker/*"],
     &["lib"],
 ];
