@@ -42,6 +42,13 @@ use exam::Exam;
 use part::{Part, Phase};
 use roster::{Errand, Roster};
 
+/// What somebody who asks for work is ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Means {
+    pub(super) commit: bool,
+    pub(super) handle: bool,
+}
+
 /// The state of a worker.
 #[derive(Debug)]
 pub(super) struct Ledger<R> {
@@ -49,7 +56,6 @@ pub(super) struct Ledger<R> {
     brake: Brake,
     exam: Option<Exam>,
     probe: Option<Run>,
-    session: Option<u64>,
     is_committing: bool,
     /// Why the last commit failed, how often in a row, and when to try again.
     commit_failure: Option<(Reason, u32, Duration)>,
@@ -58,14 +64,13 @@ pub(super) struct Ledger<R> {
 }
 
 impl<R: Clone> Ledger<R> {
-    /// A worker without partitions, in a session of its log.
-    pub(super) fn new(rules: Rules, session: Option<u64>) -> Self {
+    /// A worker without partitions.
+    pub(super) fn new(rules: Rules) -> Self {
         Self {
             roster: Roster::new(rules),
             brake: Brake::default(),
             exam: None,
             probe: None,
-            session,
             is_committing: false,
             commit_failure: None,
             is_stopping: false,
@@ -145,21 +150,34 @@ impl<R: Clone> Ledger<R> {
         self.roster.set_quiet(true, now.monotonic);
     }
 
+    /// A partition could not be read; it is left out of fetches for a while.
+    pub(super) fn note_unreadable(&mut self, place: &TopicPartition, reason: Reason, now: Now) {
+        if let Some(id) = self.roster.id_of(place) {
+            self.roster.change(id, now.monotonic, |part, _| part.note_unreadable(reason, now));
+        }
+    }
+
     /// The partitions whose fetching is to be stopped (true) or to go on (false).
     pub(super) fn turn_taps(&mut self) -> Vec<(TopicPartition, bool)> {
         self.roster.turn_taps()
     }
 
-    /// Whether records of any partition are wanted.
-    pub(super) fn is_hungry(&self) -> bool {
-        self.roster.is_hungry()
+    /// Whether there are any.
+    pub(super) fn has_taps_to_turn(&self) -> bool {
+        self.roster.has_taps_to_turn()
     }
 
     /// Says what to do next, and notes that it is being done.
-    pub(super) fn next(&mut self, now: Now) -> Next<R> {
+    ///
+    /// What the caller is not ready for is left to the next one: a commit needs the consumer, and a
+    /// handler somebody who waits for it.
+    pub(super) fn next(&mut self, can: Means, now: Now) -> Next<R> {
         let time = now.monotonic;
         while let Some(id) = self.roster.calendar.wake.due(time) {
             self.roster.change(id, time, |part, _| part.queue.wake(time));
+        }
+        while let Some(id) = self.roster.calendar.read.due(time) {
+            self.roster.change(id, time, |part, _| part.read_again());
         }
         if let Some(opening) = self.next_opening(time) {
             return Next::Open(opening);
@@ -167,19 +185,31 @@ impl<R: Clone> Ledger<R> {
         if let Some(letter) = self.next_letter(time) {
             return Next::Letter(Box::new(letter));
         }
-        if let Some(attempt) = self.next_suspect(time) {
+        if let Some(attempt) = self.next_suspect(can, time) {
             return Next::Handle(attempt);
         }
-        if let Some(plan) = self.next_commit(time) {
+        if can.commit
+            && let Some(plan) = self.next_commit(time)
+        {
             return Next::Commit(plan);
         }
-        if self.brake.permit(time) != Permit::Held
+        if can.handle
+            && self.brake.permit(time) != Permit::Held
             && let Some(id) = self.roster.calendar.start.next()
             && let Some(attempt) = self.begin(id, None, time)
         {
             return Next::Handle(attempt);
         }
-        Next::Idle(self.next_date(time))
+        Next::Idle(self.next_date(can, time))
+    }
+
+    /// Whether somebody else would find something to do as well.
+    pub(super) fn has_more(&self, now: Now) -> bool {
+        let calendar = &self.roster.calendar;
+        let can_start = self.brake.permit(now.monotonic) != Permit::Held;
+        can_start && (!calendar.start.is_empty() || !calendar.examine.is_empty())
+            || calendar.open.due(now.monotonic).is_some()
+            || calendar.letter.due(now.monotonic).is_some()
     }
 
     fn next_opening(&mut self, time: Duration) -> Option<Opening> {
@@ -211,7 +241,7 @@ impl<R: Clone> Ledger<R> {
     }
 
     /// The suspect whose mark is durable; chooses the next one if there is none.
-    fn next_suspect(&mut self, time: Duration) -> Option<Attempt<R>> {
+    fn next_suspect(&mut self, can: Means, time: Duration) -> Option<Attempt<R>> {
         if self.brake.permit(time) == Permit::Held {
             // A mark without a start would count against the record if the process ended now.
             self.call_off_exam(|_| true, time);
@@ -230,7 +260,7 @@ impl<R: Clone> Ledger<R> {
             // The mark of a start that was taken back can still be there.
             self.note_marked();
         }
-        let run = self.exam.as_mut().and_then(Exam::begin)?;
+        let run = self.exam.as_mut().filter(|_| can.handle).and_then(Exam::begin)?;
         self.begin(run.part, Some(run.offset), time)
     }
 
@@ -258,11 +288,10 @@ impl<R: Clone> Ledger<R> {
             return None;
         }
         self.roster.calendar.commit.due(time)?;
-        let session = self.session;
         let mut plan = Plan { entries: Vec::new(), parts: Vec::new() };
         for id in self.roster.ids() {
             let sent = self.roster.change(id, time, |part, rules| {
-                let (offset, metadata) = part.send(rules, session)?;
+                let (offset, metadata) = part.send(rules)?;
                 Some((part.place.clone(), offset, metadata))
             });
             if let Some(entry) = sent.flatten() {
@@ -291,11 +320,12 @@ impl<R: Clone> Ledger<R> {
         Some(Attempt { run, number, record })
     }
 
-    fn next_date(&self, time: Duration) -> Option<Duration> {
+    fn next_date(&self, can: Means, time: Duration) -> Option<Duration> {
         let calendar = &self.roster.calendar;
-        let commit = calendar.commit.first().filter(|_| !self.is_committing).map(|at| {
-            self.commit_failure.as_ref().map_or(at, |(_, _, retry_at)| at.max(*retry_at))
-        });
+        let commit =
+            calendar.commit.first().filter(|_| can.commit && !self.is_committing).map(|at| {
+                self.commit_failure.as_ref().map_or(at, |(_, _, retry_at)| at.max(*retry_at))
+            });
         let can_start = !calendar.start.is_empty() || !calendar.examine.is_empty();
         let probe = self.brake.next_change().filter(|_| can_start || self.exam.is_some());
         let dates = [
@@ -303,6 +333,7 @@ impl<R: Clone> Ledger<R> {
             calendar.letter.first(),
             calendar.wake.first(),
             calendar.expire.first(),
+            calendar.read.first(),
             commit,
             probe.filter(|at| *at > time),
         ];
@@ -330,19 +361,30 @@ impl<R: Clone> Ledger<R> {
 
     /// A letter stands at `place`, or was there already if there is none; its record is settled.
     pub(super) fn lettered(&mut self, run: Run, place: Option<Offset>, now: Now) {
+        let settled = self.settle_condemned(run, now, |part| match place {
+            Some(place) => part.letters.note_written(run.offset, place),
+            None => part.letters.note_found(run.offset),
+        });
+        self.counts.dead += u64::from(settled);
+    }
+
+    /// A record is given up without a letter, because that is wanted.
+    pub(super) fn dropped(&mut self, run: Run, now: Now) {
+        let settled = self.settle_condemned(run, now, |_| {});
+        self.counts.dropped += u64::from(settled);
+    }
+
+    fn settle_condemned(&mut self, run: Run, now: Now, note: impl FnOnce(&mut Part<R>)) -> bool {
         let errand = self.roster.come_back(run.part, now.monotonic);
         if errand != Some(Errand::Letter(run.offset)) {
-            return;
+            return false;
         }
-        self.counts.dead += 1;
-        self.roster.change(run.part, now.monotonic, |part, _| {
+        let settled = self.roster.change(run.part, now.monotonic, |part, _| {
             part.trouble = None;
-            match place {
-                Some(place) => part.letters.note_written(run.offset, place),
-                None => part.letters.note_found(run.offset),
-            }
+            note(part);
             part.settle(run.offset);
         });
+        settled.is_some()
     }
 
     /// A letter could not be written, or its fate is unknown; its partition waits for it.
@@ -377,6 +419,14 @@ impl<R: Clone> Ledger<R> {
         self.commit_failure = Some((reason, tries, retry_at));
         for id in &plan.parts {
             self.roster.change(*id, now.monotonic, |part, _| part.note_commit_failed());
+        }
+    }
+
+    /// A plan was refused because one of its partitions is gone: the others are planned anew.
+    pub(super) fn commit_refused(&mut self, plan: &Plan, now: Now) {
+        self.is_committing = false;
+        for id in &plan.parts {
+            self.roster.change(*id, now.monotonic, |part, _| part.note_commit_refused());
         }
     }
 

@@ -11,7 +11,7 @@ use crate::offset::Offset;
 /// What stands beside one committed offset.
 ///
 /// ```text
-/// brooklet-worker/1 ahead=1000 letters=17 session=9f3c suspect=1100 marks=105:1,107:2
+/// brooklet-worker/1 ahead=1000 letters=17 suspect=1100 marks=105:1,107:2
 /// ```
 ///
 /// Words behind the first come in any order; unknown ones are passed over.
@@ -24,8 +24,6 @@ pub(super) struct Metadata {
     pub(super) letters: Option<Offset>,
     /// How far ahead of the commit records may have been started.
     pub(super) ahead: Option<u64>,
-    /// The session of the log that wrote this.
-    pub(super) session: Option<u64>,
     /// Records below this offset run one at a time.
     pub(super) suspect_end: Option<Offset>,
     /// How many starts of a record were not followed by an end.
@@ -42,9 +40,6 @@ impl Metadata {
         }
         if let Some(letters) = self.letters {
             let _ = write!(text, " letters={letters}");
-        }
-        if let Some(session) = self.session {
-            let _ = write!(text, " session={session:x}");
         }
         if let Some(end) = self.suspect_end {
             let _ = write!(text, " suspect={end}");
@@ -68,7 +63,6 @@ impl Metadata {
             match name {
                 "ahead" => found.ahead = number(value),
                 "letters" => found.letters = number(value).map(Offset::new),
-                "session" => found.session = u64::from_str_radix(value, 16).ok(),
                 "suspect" => found.suspect_end = number(value).map(Offset::new),
                 "marks" => found.marks = marks(value),
                 _ => {}
@@ -79,31 +73,18 @@ impl Metadata {
 
     /// Up to where records are suspect, for an owner that begins at `committed`.
     ///
-    /// After an unclean end any record that was under way can be the one that ended the process.
-    /// What this session wrote itself knows better; what an older one wrote may not cover what was
-    /// started since.
+    /// `unclean` is what was committed when the log was opened, if the session before did not close
+    /// it: any record that was under way then can be the one that ended the process.
     pub(super) fn suspects_from(
         &self,
         committed: Offset,
-        session: Session,
+        unclean: Option<Offset>,
         ahead: u64,
     ) -> Option<Offset> {
-        let written_now = self.session.is_some() && self.session == session.id;
-        let fresh = (!session.was_clean && !written_now).then(|| {
-            let ahead = ahead.max(self.ahead.unwrap_or(0));
-            Offset::new(committed.value().saturating_add(ahead))
-        });
-        self.suspect_end.max(fresh).filter(|end| *end > committed)
+        let ahead = ahead.max(self.ahead.unwrap_or(0));
+        let started = unclean.map(|from| Offset::new(from.value().saturating_add(ahead)));
+        self.suspect_end.max(started).filter(|end| *end > committed)
     }
-}
-
-/// What a worker knows about the session of its log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Session {
-    /// Tells this session from others, where there is something to tell them by.
-    pub(super) id: Option<u64>,
-    /// Whether the session before it closed the log.
-    pub(super) was_clean: bool,
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -130,11 +111,8 @@ const VERSION: u32 = 1;
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Metadata, Session};
+    use super::Metadata;
     use crate::offset::Offset;
-
-    const CLEAN: Session = Session { id: Some(2), was_clean: true };
-    const UNCLEAN: Session = Session { id: Some(2), was_clean: false };
 
     fn decoded(text: &str) -> Metadata {
         Metadata::decode(text.as_bytes())
@@ -143,8 +121,7 @@ mod tests {
     /// Another build of the same version would not understand what this one wrote.
     #[test]
     fn the_text_is_the_documented_one() {
-        let text =
-            "brooklet-worker/1 ahead=1000 letters=17 session=9f3c suspect=1100 marks=105:1,107:2";
+        let text = "brooklet-worker/1 ahead=1000 letters=17 suspect=1100 marks=105:1,107:2";
         let metadata = decoded(text);
         assert_eq!(metadata.letters, Some(Offset::new(17)));
         assert_eq!(metadata.marks.get(&Offset::new(107)), Some(&2));
@@ -162,7 +139,7 @@ mod tests {
             "brooklet-worker/2 letters=17",
             "brooklet-worker/10 letters=17",
             "brooklet-worker/1letters=17",
-            "brooklet-worker/1 letters=+17 suspect= marks=a:1,5:0,7,:,8:-1 session=xyz ahead",
+            "brooklet-worker/1 letters=+17 suspect= marks=a:1,5:0,7,:,8:-1 ahead",
         ];
         for text in foreign {
             assert_eq!(decoded(text), Metadata::default(), "{text:?}");
@@ -174,39 +151,34 @@ mod tests {
     /// A record that kills the process would run beside others, or a healthy one alone for ever.
     #[test]
     fn an_unclean_end_makes_suspects_of_what_may_have_been_started() {
-        let at = |metadata: &Metadata, session| {
-            metadata.suspects_from(Offset::new(100), session, 50).map(Offset::value)
+        let at = |text: &str, unclean: Option<u64>| {
+            let (committed, unclean) = (Offset::new(100), unclean.map(Offset::new));
+            decoded(text).suspects_from(committed, unclean, 50).map(Offset::value)
         };
-        let none = Metadata::default();
-        assert_eq!((at(&none, CLEAN), at(&none, UNCLEAN)), (None, Some(150)));
+        assert_eq!((at("", None), at("", Some(100))), (None, Some(150)));
         // An earlier owner was allowed to run further ahead.
-        let further = decoded("brooklet-worker/1 ahead=70 session=1");
-        assert_eq!((at(&further, CLEAN), at(&further, UNCLEAN)), (None, Some(170)));
+        let further = "brooklet-worker/1 ahead=70";
+        assert_eq!((at(further, None), at(further, Some(100))), (None, Some(170)));
         // A clean end in the middle of a window leaves the rest of it.
-        let rest = decoded("brooklet-worker/1 ahead=50 session=1 suspect=120");
-        assert_eq!((at(&rest, CLEAN), at(&rest, UNCLEAN)), (Some(120), Some(150)));
-        let over = decoded("brooklet-worker/1 ahead=50 session=1 suspect=100");
-        assert_eq!(at(&over, CLEAN), None);
-        // Another owner in this session has looked at them already.
-        let now = decoded("brooklet-worker/1 ahead=50 session=2");
-        assert_eq!(at(&now, UNCLEAN), None);
-        let nameless = Session { id: None, was_clean: false };
-        assert_eq!(at(&none, nameless), Some(150));
+        let rest = "brooklet-worker/1 ahead=50 suspect=120";
+        assert_eq!((at(rest, None), at(rest, Some(100))), (Some(120), Some(150)));
+        assert_eq!(at("brooklet-worker/1 suspect=100", None), None);
+        // Another owner of this session has committed since.
+        assert_eq!((at("", Some(60)), at("", Some(50))), (Some(110), None));
     }
 
     proptest! {
         /// An owner would begin with other knowledge than the one before it had.
         #[test]
         fn what_is_written_is_read(
-            numbers in proptest::array::uniform4(proptest::option::of(any::<u64>())),
+            numbers in proptest::array::uniform3(proptest::option::of(any::<u64>())),
             marks in proptest::collection::btree_map(any::<u64>(), 1_u32.., 0..8),
         ) {
-            let [letters, ahead, session, suspect] = numbers;
+            let [letters, ahead, suspect] = numbers;
             let marks = marks.into_iter().map(|(at, count)| (Offset::new(at), count)).collect();
             let metadata = Metadata {
                 letters: letters.map(Offset::new),
                 ahead,
-                session,
                 suspect_end: suspect.map(Offset::new),
                 marks,
             };

@@ -107,6 +107,11 @@ pub enum Why {
         /// Why the letter could not be written; none if that was not tried yet.
         reason: Option<Reason>,
     },
+    /// It cannot be read.
+    Unreadable {
+        /// Why not.
+        reason: Reason,
+    },
     /// The partition's dead letters could not be looked at, which comes first.
     Opening {
         /// Why not.
@@ -122,8 +127,10 @@ pub struct Counts {
     pub handled: u64,
     /// Attempts that failed and are followed by another one; timeouts included.
     pub retried: u64,
-    /// Records that were given up.
+    /// Records that were given up and have a letter.
     pub dead: u64,
+    /// Records that were given up and whose letter could not be written, where that is allowed.
+    pub dropped: u64,
     /// Attempts that said that something they need is unavailable.
     pub unavailable: u64,
 }

@@ -15,6 +15,7 @@ pub(super) struct Wishes {
     pub(super) letter: Option<Duration>,
     pub(super) commit: Option<Duration>,
     pub(super) wake: Option<Duration>,
+    pub(super) read: Option<Duration>,
     pub(super) expire: Option<Duration>,
     /// It has a record that can start.
     pub(super) start: bool,
@@ -29,6 +30,7 @@ pub(super) struct Calendar {
     pub(super) letter: Dates,
     pub(super) commit: Dates,
     pub(super) wake: Dates,
+    pub(super) read: Dates,
     pub(super) expire: Dates,
     pub(super) start: Round,
     pub(super) examine: Round,
@@ -41,6 +43,7 @@ impl Calendar {
         self.letter.change(part, old.letter, new.letter);
         self.commit.change(part, old.commit, new.commit);
         self.wake.change(part, old.wake, new.wake);
+        self.read.change(part, old.read, new.read);
         self.expire.change(part, old.expire, new.expire);
         self.start.change(part, new.start);
         self.examine.change(part, new.examine);

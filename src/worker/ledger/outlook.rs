@@ -39,7 +39,10 @@ fn blocked<R>(part: &Part<R>, now: Duration) -> Option<Blocked> {
     if let (Some(trouble), Some(at)) = (&part.trouble, part.queue.first_condemned()) {
         return Some(Blocked { at, why: Why::Letter { reason: Some(trouble.reason.clone()) } });
     }
-    let at = part.queue.first_unsettled()?;
+    let Some(at) = part.queue.first_unsettled() else {
+        let reason = part.unreadable.as_ref()?.reason.clone();
+        return Some(Blocked { at: part.target(), why: Why::Unreadable { reason } });
+    };
     let why = why(part.queue.get(at)?, now)?;
     Some(Blocked { at, why })
 }

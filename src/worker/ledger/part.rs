@@ -49,6 +49,15 @@ pub(super) struct Trouble {
     pub(super) retry_at: Duration,
 }
 
+impl Trouble {
+    /// One more try has failed.
+    fn again(before: Option<&Self>, reason: Reason, now: Now) -> Self {
+        let tries = before.map_or(0, |trouble| trouble.tries).saturating_add(1);
+        let retry_at = now.monotonic.saturating_add(patience(tries, now.chance));
+        Self { reason, tries, retry_at }
+    }
+}
+
 /// What a commit that is under way says.
 #[derive(Clone, Debug)]
 struct Sent {
@@ -69,6 +78,9 @@ pub(super) struct Part<R> {
     pub(super) letters: Letters,
     /// Why opening it, or writing a letter, failed last.
     pub(super) trouble: Option<Trouble>,
+    /// Why it cannot be read, if so; it is left out of fetches until its time has come.
+    pub(super) unreadable: Option<Trouble>,
+    is_resting: bool,
     /// The offset that is committed.
     pub(super) committed: Offset,
     /// The offset behind the last record that was fetched; none as long as it is not opened.
@@ -91,6 +103,8 @@ impl<R> Part<R> {
             suspects: Suspects::new(None, BTreeMap::new()),
             letters: Letters::default(),
             trouble: None,
+            unreadable: None,
+            is_resting: false,
             committed: Offset::ZERO,
             position: None,
             fetches: VecDeque::new(),
@@ -138,6 +152,7 @@ impl<R> Part<R> {
         if self.phase == Phase::Draining {
             return;
         }
+        self.unreadable = None;
         for item in items {
             let offset = item.offset;
             if self.position.is_some_and(|position| offset < position) {
@@ -257,9 +272,22 @@ impl<R> Part<R> {
 
     /// Notes what could not be done; it is tried again later.
     pub(super) fn note_trouble(&mut self, reason: Reason, now: Now) {
-        let tries = self.trouble.as_ref().map_or(0, |trouble| trouble.tries).saturating_add(1);
-        let retry_at = now.monotonic.saturating_add(patience(tries, now.chance));
-        self.trouble = Some(Trouble { reason, tries, retry_at });
+        self.trouble = Some(Trouble::again(self.trouble.as_ref(), reason, now));
+    }
+
+    /// Notes that it cannot be read; it is left out of fetches for a while.
+    pub(super) fn note_unreadable(&mut self, reason: Reason, now: Now) {
+        self.unreadable = Some(Trouble::again(self.unreadable.as_ref(), reason, now));
+        self.is_resting = true;
+    }
+
+    /// When it may be read again, if it cannot be now.
+    pub(super) fn read_at(&self) -> Option<Duration> {
+        self.unreadable.as_ref().filter(|_| self.is_resting).map(|trouble| trouble.retry_at)
+    }
+
+    pub(super) fn read_again(&mut self) {
+        self.is_resting = false;
     }
 
     /// The offset that could be committed: everything below it is settled.
@@ -307,11 +335,7 @@ impl<R> Part<R> {
     }
 
     /// What to commit, if anything has changed; it is under way then.
-    pub(super) fn send(
-        &mut self,
-        rules: &Rules,
-        session: Option<u64>,
-    ) -> Option<(Offset, Metadata)> {
+    pub(super) fn send(&mut self, rules: &Rules) -> Option<(Offset, Metadata)> {
         let target = self.target();
         let has_changed = target > self.committed || self.suspects.have_changed(target);
         if self.phase == Phase::Opening || self.gave_up_commit || !has_changed {
@@ -321,7 +345,6 @@ impl<R> Part<R> {
         let metadata = Metadata {
             letters: self.letters.lie_from(target),
             ahead: Some(rules.max_ahead),
-            session,
             suspect_end: self.suspects.end_behind(target),
             marks: marks.clone(),
         };
@@ -354,6 +377,12 @@ impl<R> Part<R> {
         self.gave_up_commit = self.is_drained();
     }
 
+    /// The commit that was under way was refused, for a reason that is not its own.
+    pub(super) fn note_commit_refused(&mut self) {
+        self.sent = None;
+        self.suspects.note_in_doubt();
+    }
+
     /// Whether everything that was begun is over.
     pub(super) fn is_drained(&self) -> bool {
         let is_idle = self.queue.busy() == 0 && self.queue.first_condemned().is_none();
@@ -370,6 +399,7 @@ impl<R> Part<R> {
     /// Whether no more of its records should be fetched for now.
     pub(super) fn is_full(&self, rules: &Rules) -> bool {
         self.phase != Phase::Active
+            || self.is_resting
             || self.queue.len() >= rules.max_held
             || self.queue.bytes() >= rules.max_held_bytes
             || self.position.is_some_and(|position| !self.is_within(position, rules))

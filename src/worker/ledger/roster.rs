@@ -44,6 +44,8 @@ pub(super) struct Roster<R> {
     ids: BTreeMap<TopicPartition, PartId>,
     ghosts: BTreeMap<PartId, Ghost>,
     draining: BTreeSet<PartId>,
+    /// Those whose fetching goes on though they are full, or the other way round.
+    taps: BTreeSet<PartId>,
     next_id: u64,
     /// Whether the last fetch found nothing new.
     is_quiet: bool,
@@ -58,6 +60,7 @@ impl<R> Roster<R> {
             ids: BTreeMap::new(),
             ghosts: BTreeMap::new(),
             draining: BTreeSet::new(),
+            taps: BTreeSet::new(),
             next_id: 0,
             is_quiet: false,
         }
@@ -79,6 +82,7 @@ impl<R> Roster<R> {
         let slot = self.slots.remove(&id)?;
         self.calendar.change(id, slot.wishes, Wishes::default());
         self.draining.remove(&id);
+        self.taps.remove(&id);
         let place = slot.part.place;
         if self.ids.get(&place) == Some(&id) {
             self.ids.remove(&place);
@@ -182,18 +186,17 @@ impl<R> Roster<R> {
     /// The partitions whose fetching is to be stopped (true) or to go on (false).
     pub(super) fn turn_taps(&mut self) -> Vec<(TopicPartition, bool)> {
         let mut changed = Vec::new();
-        for slot in self.slots.values_mut() {
-            let is_full = slot.part.is_full(&self.rules);
-            if std::mem::replace(&mut slot.is_paused, is_full) != is_full {
-                changed.push((slot.part.place.clone(), is_full));
+        for id in std::mem::take(&mut self.taps) {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.is_paused = !slot.is_paused;
+                changed.push((slot.part.place.clone(), slot.is_paused));
             }
         }
         changed
     }
 
-    /// Whether records of any partition are wanted.
-    pub(super) fn is_hungry(&self) -> bool {
-        self.slots.values().any(|slot| !slot.part.is_full(&self.rules))
+    pub(super) fn has_taps_to_turn(&self) -> bool {
+        !self.taps.is_empty()
     }
 
     fn refresh(&mut self, id: PartId, now: Duration) {
@@ -213,11 +216,17 @@ impl<R> Roster<R> {
             letter: (wants_letter && part.phase != Phase::Opening).then_some(at),
             commit: part.commit_at(&self.rules, self.is_quiet),
             wake: part.queue.next_wake().filter(|_| is_active),
+            read: part.read_at(),
             expire: part.queue.next_deadline(),
             start: candidate.is_some() && !is_suspect,
             examine: is_suspect,
         };
         self.calendar.change(id, slot.wishes, wishes);
         slot.wishes = wishes;
+        if part.is_full(&self.rules) == slot.is_paused {
+            self.taps.remove(&id);
+        } else {
+            self.taps.insert(id);
+        }
     }
 }

@@ -38,6 +38,8 @@ pub(super) enum Write {
 pub(super) struct Account {
     pub(super) keys: Vec<Option<u8>>,
     pub(super) committed: u64,
+    /// What was committed when the session began.
+    pub(super) at_open: u64,
     pub(super) metadata: Metadata,
     /// Records with letters, and where the first letter of each stands.
     pub(super) letters: BTreeMap<u64, u64>,

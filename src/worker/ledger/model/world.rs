@@ -7,9 +7,9 @@ use crate::name::TopicName;
 use crate::offset::{Offset, PartitionId, Timestamp, TopicPartition};
 use crate::worker::failure::Failure;
 use crate::worker::ledger::{
-    Attempt, Item, Key, Ledger, Letter, Next, Now, Opening, PartId, Plan, Run, Start,
+    Attempt, Item, Key, Ledger, Letter, Means, Next, Now, Opening, PartId, Plan, Run, Start,
 };
-use crate::worker::metadata::{Metadata, Session};
+use crate::worker::metadata::Metadata;
 use crate::worker::rules::Rules;
 use crate::worker::status::State;
 
@@ -21,7 +21,7 @@ use super::account::{
 pub(super) struct World<'a> {
     pub(super) ledger: Ledger<u64>,
     pub(super) rules: Rules,
-    pub(super) session: Session,
+    pub(super) was_clean: bool,
     pub(super) now: Duration,
     pub(super) accounts: Vec<Account>,
     pub(super) epochs: u64,
@@ -53,9 +53,9 @@ pub(super) fn number(place: &TopicPartition) -> usize {
 impl<'a> World<'a> {
     pub(super) fn new(rules: Rules, seen: &'a mut Seen) -> Self {
         Self {
-            ledger: Ledger::new(rules, Some(0)),
+            ledger: Ledger::new(rules),
             rules,
-            session: Session { id: Some(0), was_clean: true },
+            was_clean: true,
             now: Duration::ZERO,
             accounts: (0..PLACES).map(|_| Account::default()).collect(),
             epochs: 0,
@@ -158,7 +158,7 @@ impl<'a> World<'a> {
 
     /// Asks what to do; the date to wait for if there is nothing.
     pub(super) fn next(&mut self) -> Result<(), Option<Duration>> {
-        match self.ledger.next(self.now()) {
+        match self.ledger.next(Means { commit: self.plan.is_none(), handle: true }, self.now()) {
             Next::Open(opening) => {
                 let at = number(&opening.place);
                 let ghosts = self.running.iter().filter(|running| running.place == at).count();
@@ -301,7 +301,8 @@ impl<'a> World<'a> {
         assert!(known.clone().all(|(_, letter)| *letter >= from), "the promise does not hold");
         let known: BTreeSet<u64> = known.map(|(record, _)| *record).collect();
         let committed = Offset::new(account.committed);
-        let suspect_end = account.metadata.suspects_from(committed, self.session, AHEAD);
+        let unclean = (!self.was_clean).then(|| Offset::new(account.at_open));
+        let suspect_end = account.metadata.suspects_from(committed, unclean, AHEAD);
         if let Some(owner) = account.owner.as_mut().filter(|owner| owner.epoch == epoch) {
             owner.is_open = !owner.is_draining;
             owner.settled.extend(&known);
@@ -394,8 +395,9 @@ impl<'a> World<'a> {
             }
         }
         self.accounts.iter_mut().for_each(|account| account.owner = None);
-        self.session = Session { id: self.session.id.map(|id| id + 1), was_clean: false };
-        self.ledger = Ledger::new(self.rules, self.session.id);
+        self.was_clean = false;
+        self.accounts.iter_mut().for_each(|account| account.at_open = account.committed);
+        self.ledger = Ledger::new(self.rules);
         self.parts.clear();
         (self.openings, self.letters, self.plan) = (Vec::new(), Vec::new(), None);
         (self.taps, self.is_paused) = (BTreeSet::new(), false);
