@@ -103,6 +103,11 @@ impl Log {
         self.inner.store.env()
     }
 
+    /// Has `job` served by the background, or at once where there is none.
+    pub(crate) fn run_aside(&self, job: Arc<dyn Serve>) {
+        self.inner.store.run(job);
+    }
+
     /// Wakes a task once `delay` has passed; under a manual clock nobody does.
     pub(crate) fn wake_after(&self, delay: Duration, waker: Waker) {
         self.inner.store.run_after(delay, Arc::new(Alarm(waker)));

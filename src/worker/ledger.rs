@@ -33,7 +33,6 @@ pub(super) use calendar::PartId;
 pub(super) use duty::{Attempt, Letter, Next, Opening, Plan};
 pub(super) use now::Now;
 pub(super) use part::Start;
-#[allow(unused_imports, reason = "the engine that drives the ledger is not written yet")]
 pub(super) use queue::{Item, Key};
 pub(super) use run::Run;
 
@@ -103,6 +102,18 @@ impl<R: Clone> Ledger<R> {
             self.brake.give_up_probe();
         }
         self.roster.remove(id);
+    }
+
+    /// All partitions but these are gone, without a word.
+    pub(super) fn keep_only(&mut self, owned: &[TopicPartition]) {
+        let parts = self.roster.iter().map(|(_, part)| part.place.clone());
+        let gone: Vec<_> = parts.filter(|place| !owned.contains(place)).collect();
+        gone.iter().for_each(|place| self.lose(place));
+    }
+
+    /// How far ahead of the commit a record may start.
+    pub(super) fn max_ahead(&self) -> u64 {
+        self.roster.rules.max_ahead
     }
 
     /// A partition that can go to its next owner; each is told once.
@@ -317,7 +328,9 @@ impl<R: Clone> Ledger<R> {
             self.brake.begin_probe();
             self.probe = Some(run);
         }
-        Some(Attempt { run, number, record })
+        let timeout = self.roster.rules.handler_timeout;
+        let deadline = timeout.map(|timeout| time.saturating_add(timeout));
+        Some(Attempt { run, number, deadline, record })
     }
 
     fn next_date(&self, can: Means, time: Duration) -> Option<Duration> {
@@ -546,6 +559,7 @@ impl<R: Clone> Ledger<R> {
         Status {
             state,
             partitions: partitions.into_values().collect(),
+            poll_failure: None,
             commit_failure: self.commit_failure.as_ref().map(|(reason, _, _)| reason.clone()),
             counts: self.counts,
         }

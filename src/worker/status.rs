@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::Error;
 use crate::offset::{Offset, Timestamp, TopicPartition};
 
 use super::failure::Reason;
@@ -16,8 +17,21 @@ pub struct Status {
     pub partitions: Vec<PartitionStatus>,
     /// Why the newest attempt to commit failed; none if it did not.
     pub commit_failure: Option<Reason>,
+    /// Why the worker could not join its group, or look for records, last; none if it could.
+    pub poll_failure: Option<Reason>,
     /// What was done since the worker was started.
     pub counts: Counts,
+}
+
+/// The status of a worker that could not be made.
+pub(super) fn nothing_of(error: Error) -> Status {
+    Status {
+        state: State::Stopped,
+        partitions: Vec::new(),
+        commit_failure: None,
+        poll_failure: Some(error.into()),
+        counts: Counts::default(),
+    }
 }
 
 /// What a worker as a whole does.

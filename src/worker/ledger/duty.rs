@@ -15,6 +15,8 @@ pub(in crate::worker) struct Attempt<R> {
     pub(in crate::worker) run: Run,
     /// Which attempt it is, from 1.
     pub(in crate::worker) number: u32,
+    /// When it is overdue.
+    pub(in crate::worker) deadline: Option<Duration>,
     pub(in crate::worker) record: R,
 }
 
