@@ -427,6 +427,39 @@ mod tests {
         assert_eq!(plan.confirm(1).unwrap_err().kind(), ErrorKind::ReadOnly);
     }
 
+    /// Two members that fail at once would make two topics, or two operators send a letter twice.
+    #[test]
+    fn many_threads_write_to_one_topic_and_redrive_each_letter_once() {
+        let log = Log::in_memory().unwrap();
+        log.create_topic("t", TopicConfig::new().partitions(4)).unwrap();
+        let barrier = std::sync::Barrier::new(4);
+        let sent: u64 = std::thread::scope(|scope| {
+            let work = |partition: u32| {
+                let (log, barrier) = (&log, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    for number in 0..50 {
+                        super::fixture::give_up(log, partition, &format!("{partition}/{number}"));
+                    }
+                    barrier.wait();
+                    Letters::of(log).redrive(&Filter::new()).run().unwrap().letters
+                })
+            };
+            let threads: Vec<_> = (0..4).map(work).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(sent, 200);
+        let names: Vec<_> = log.topics().unwrap().into_iter().map(|topic| topic.name).collect();
+        let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+        assert_eq!(names, ["t", "t.g.dlq", "t.g.dlq-states", "t.g.redrive"]);
+        let copies = super::fixture::records(&log, "t.g.redrive");
+        let values: std::collections::BTreeSet<_> =
+            copies.iter().map(|copy| copy.value().unwrap().to_vec()).collect();
+        assert_eq!((copies.len(), values.len()), (200, 200));
+        let counts = Letters::of(&log).count(&Filter::new()).unwrap();
+        assert_eq!(counts, Counts { redriven: 200, ..Counts::default() });
+    }
+
     /// Whoever asks a closed log would get an empty answer.
     #[test]
     fn a_closed_log_says_so() {

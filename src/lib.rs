@@ -91,6 +91,8 @@ mod error;
 mod format;
 mod glob;
 mod group;
+#[cfg(feature = "json")]
+mod json;
 mod limits;
 mod log;
 mod name;

@@ -103,9 +103,20 @@ impl Log {
         self.inner.store.env()
     }
 
+    /// Whether a session with topics came to an end without closing the log.
+    pub(crate) fn was_cut_short(&self) -> bool {
+        !self.inner.opening.was_clean && !self.inner.opening.catalog.is_empty()
+    }
+
     /// Has `job` served by the background, or at once where there is none.
     pub(crate) fn run_aside(&self, job: Arc<dyn Serve>) {
         self.inner.store.run(job);
+    }
+
+    /// The name of the folder that a topic's files are in.
+    #[cfg(feature = "testing")]
+    pub(crate) fn topic_folder(&self, name: &str) -> Result<String, Error> {
+        Ok(self.inner.topic(name)?.id.to_string())
     }
 
     /// Wakes a task once `delay` has passed; under a manual clock nobody does.

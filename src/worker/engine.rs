@@ -39,7 +39,7 @@ pub(super) struct Engine {
     pub(super) group: GroupName,
     pub(super) handler: Arc<dyn Handler>,
     /// Whether the session before this one did not close the log.
-    was_unclean: bool,
+    was_cut_short: bool,
     source: Source,
     letters: DeadLetters,
     bell: Waker,
@@ -111,7 +111,7 @@ impl Engine {
         handler: Arc<dyn Handler>,
         (rules, letters): (Rules, DeadLetters),
     ) -> Arc<Self> {
-        let was_unclean = !log.recovery().was_clean;
+        let was_cut_short = log.was_cut_short();
         let state = State {
             ledger: Ledger::new(rules),
             membership: Membership::None { join_at: Duration::ZERO },
@@ -129,7 +129,7 @@ impl Engine {
             log,
             group,
             handler,
-            was_unclean,
+            was_cut_short,
             source,
             letters,
             bell: Waker::from(Arc::new(Bell { engine: Weak::clone(me) })),

@@ -73,16 +73,16 @@ impl Metadata {
 
     /// Up to where records are suspect, for an owner that begins at `committed`.
     ///
-    /// `unclean` is what was committed when the log was opened, if the session before did not close
+    /// `cut_short` is what was committed when the log was opened, if the session before did not close
     /// it: any record that was under way then can be the one that ended the process.
     pub(super) fn suspects_from(
         &self,
         committed: Offset,
-        unclean: Option<Offset>,
+        cut_short: Option<Offset>,
         ahead: u64,
     ) -> Option<Offset> {
         let ahead = ahead.max(self.ahead.unwrap_or(0));
-        let started = unclean.map(|from| Offset::new(from.value().saturating_add(ahead)));
+        let started = cut_short.map(|from| Offset::new(from.value().saturating_add(ahead)));
         self.suspect_end.max(started).filter(|end| *end > committed)
     }
 }

@@ -23,7 +23,8 @@ impl Engine {
 
     fn begin(&self, place: &TopicPartition) -> Result<Start, Error> {
         let begin = self.state.with(|state| state.begins.get(place).cloned()).unwrap_or_default();
-        let first = self.log.offsets(place)?.start;
+        let offsets = self.log.offsets(place)?;
+        let first = offsets.start;
         let committed = begin.committed.as_ref().map_or(first, |committed| committed.offset());
         let metadata = begin.committed.as_ref().map(|at| Metadata::decode(at.metadata()));
         let metadata = metadata.unwrap_or_default();
@@ -32,9 +33,11 @@ impl Engine {
         let letters_end = letters.end(place.partition())?;
         let from = metadata.letters.unwrap_or(Offset::ZERO);
         let known = letters.known_since(place.partition(), from, committed)?;
-        let unclean = self.was_unclean.then(|| begin.at_open.unwrap_or(first));
+        let cut_short = self.was_cut_short.then(|| begin.at_open.unwrap_or(first));
         let ahead = self.state.with(|state| state.ledger.max_ahead());
-        let suspect_end = metadata.suspects_from(committed, unclean, ahead);
+        let suspect_end = metadata.suspects_from(committed, cut_short, ahead);
+        // What is appended from now on was never in anybody's hands.
+        let suspect_end = suspect_end.map(|end| end.min(offsets.end));
         Ok(Start { committed, metadata, suspect_end, letters_end, known })
     }
 

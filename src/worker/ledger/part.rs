@@ -330,8 +330,10 @@ impl<R> Part<R> {
         self.queue.len() == 0
     }
 
+    /// Whether nothing more can start before the window moves on.
     fn is_waiting_for_window(&self, rules: &Rules) -> bool {
-        self.queue.first_ready(Offset::ZERO).is_some_and(|first| !self.is_within(first, rules))
+        let next = self.queue.first_ready(Offset::ZERO).or(self.position);
+        next.is_some_and(|next| !self.is_within(next, rules))
     }
 
     /// What to commit, if anything has changed; it is under way then.
