@@ -109,6 +109,7 @@ mod storage;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod worker;
 
 pub use config::{BackgroundError, LogOptions, Retention, SyncPolicy, TopicConfig};
 pub use consumer::Consumer;
