@@ -75,6 +75,7 @@
 //! decisions behind them.
 #![forbid(unsafe_code)]
 
+mod away;
 mod catalog;
 mod config;
 mod consumer;
@@ -84,6 +85,7 @@ mod error;
 mod format;
 mod glob;
 mod group;
+mod lane;
 mod limits;
 mod log;
 mod name;
@@ -95,6 +97,8 @@ mod record;
 mod report;
 pub mod retry;
 mod storage;
+#[cfg(feature = "stream")]
+mod stream;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -102,6 +106,8 @@ pub mod testing;
 pub use config::{BackgroundError, LogOptions, Retention, SyncPolicy, TopicConfig};
 pub use consumer::Consumer;
 pub use consumer::builder::ConsumerBuilder;
+pub use consumer::channel::Acker;
+pub use consumer::commits::PendingCommit;
 pub use cursor::{Batch, BatchIter};
 pub use error::{Error, ErrorKind, Fate};
 pub use glob::{InvalidGlob, TopicGlob};
@@ -117,6 +123,8 @@ pub use record::{Header, Headers, HeadersIter, Located, Record, RecordRef, Store
 pub use report::{
     Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
 };
+#[cfg(feature = "stream")]
+pub use stream::{BatchStream, RecordStream};
 
 /// The programs in the README, compiled as tests.
 #[cfg(doctest)]

@@ -23,6 +23,7 @@ use crate::storage::tail::BackgroundFailure;
 use crate::storage::tail::Positions;
 use crate::sync::{Arc, AtomicBool, Ordering};
 
+mod closing;
 mod inner;
 
 use inner::{Inner, Turn};
@@ -235,6 +236,7 @@ impl Log {
             Ok(Home {
                 group: self.inner.groups.get_or_make(&name),
                 topics: Arc::clone(&self.inner.topics),
+                store: Arc::clone(&self.inner.store),
                 clock: Arc::clone(&self.inner.store.env().clock),
             })
         });

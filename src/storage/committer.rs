@@ -161,6 +161,11 @@ impl Background for Committer {
             self.unserved.fetch_add(1, Ordering::AcqRel);
             let _ = self.jobs.sender.send(Job::Serve(job));
             self.ensure_worker();
+            // Whoever stops the threads at this moment may have emptied the queue before: a job
+            // that nobody serves must be dropped, because somebody may wait for it.
+            if self.closed.load(Ordering::Acquire) {
+                while self.jobs.receiver.try_recv().is_ok() {}
+            }
         }
     }
 

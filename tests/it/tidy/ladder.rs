@@ -57,7 +57,9 @@ const FLOORS: [&[&str]; 10] = [
     ],
     &[
         "producer",
+        "lane",
         "cursor",
+        "away",
         "group/registry",
         "group/hand_over",
         "group/coordinator/*",
@@ -66,7 +68,7 @@ const FLOORS: [&[&str]; 10] = [
         "group/offsets",
         "group/assign/*",
     ],
-    &["consumer/*", "reader"],
+    &["stream", "consumer/*", "reader"],
     &["log/*"],
     &["dlq"],
     &["testing", "worker"],
