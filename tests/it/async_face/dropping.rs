@@ -1,7 +1,7 @@
 //! Futures that are dropped while they wait: nothing is lost, nothing comes twice.
 
 use brooklet::testing::{Env, ManualClock, OpKind, SimDisk, open};
-use brooklet::{CommittedOffset, ErrorKind, LogOptions, Offset, TopicConfig};
+use brooklet::{CommittedOffset, ErrorKind, Log, LogOptions, Offset, Record, TopicConfig};
 
 use super::{
     Arc, BTreeSet, Bell, NOW, Poll, Scene, number, pin, place, poll_once, poll_pinned, until,
@@ -14,30 +14,29 @@ fn polls_that_are_dropped_lose_nothing() {
     let mut read = Vec::new();
     let mut dropped = 0;
     let builder = scene.log.consumer("billing").topics(["orders"]).max_records(3);
-    let mut consumer = builder.max_bytes(64 << 10).open().unwrap();
+    let mut consumer = builder.open().unwrap();
     for round in 0..10 {
         scene.send(round * 100..(round + 1) * 100);
+        scene.reads.shut();
+        // The first begins the reads, the second finds them under way.
+        for _ in 0..2 {
+            assert!(poll_once(consumer.poll_async(), &Arc::default()).is_pending());
+            dropped += 1;
+        }
+        scene.reads.wait_for(1);
+        scene.reads.open();
         let all = (round as usize + 1) * 100;
-        let mut turn = 0;
         while read.len() < all {
-            turn += 1;
             // Threads and tasks take turns at the same consumer.
-            let batch = if turn % 5 == 0 {
-                consumer.poll(NOW).unwrap()
-            } else {
-                match poll_once(consumer.poll_async(), &Arc::default()) {
-                    Poll::Ready(batch) => batch.unwrap(),
-                    Poll::Pending => {
-                        dropped += 1;
-                        continue;
-                    }
-                }
+            let batch = match (round + read.len() as u32) % 3 {
+                0 => consumer.poll(NOW).unwrap(),
+                _ => pollster::block_on(consumer.poll_async()).unwrap(),
             };
             read.extend(batch.iter().map(|record| number(record.value())));
         }
-        poll_once(consumer.commit_async(), &Arc::default()).is_pending().then(|| dropped += 1);
+        drop(consumer.commit_async());
     }
-    assert!(dropped > 20, "only {dropped} futures were dropped while they waited");
+    assert_eq!(dropped, 20);
     let distinct = read.iter().collect::<BTreeSet<_>>();
     assert_eq!((read.len(), distinct.len()), (1000, 1000));
     consumer.leave().unwrap();
@@ -45,41 +44,48 @@ fn polls_that_are_dropped_lose_nothing() {
     assert!(next.poll(NOW).unwrap().is_empty(), "a commit was lost with its future");
 }
 
-/// The same for a reader; and a seek in between would be undone by what comes back late.
+/// The same for a reader, which would also read again what was read already.
 #[test]
 fn reads_that_are_dropped_lose_nothing() {
-    let scene = Scene::new(5);
-    scene.send(0..500);
-    let mut reader = scene.log.reader("orders").stop_at_end().open().unwrap();
-    let mut dropped = 0;
-    let mut read = Vec::new();
-    let mut turn = 0;
-    loop {
-        turn += 1;
-        let next = match turn % 5 {
-            0 => reader.next_batch(),
-            _ => match poll_once(reader.next_batch_async(), &Arc::default()) {
-                Poll::Ready(next) => next,
-                Poll::Pending => {
-                    dropped += 1;
-                    continue;
-                }
-            },
+    for thread_takes_over in [false, true] {
+        let scene = Scene::new(5);
+        scene.send(0..500);
+        let mut reader = scene.log.reader("orders").stop_at_end().open().unwrap();
+        scene.reads.shut();
+        assert!(poll_once(reader.next_batch_async(), &Arc::default()).is_pending());
+        scene.reads.wait_for(4);
+        assert!(poll_once(reader.next_batch_async(), &Arc::default()).is_pending());
+        scene.reads.open();
+        let next = || match thread_takes_over {
+            true => reader.next_batch(),
+            false => pollster::block_on(reader.next_batch_async()),
         };
-        let Some(batch) = next else { break };
-        read.extend(batch.unwrap().iter().map(|record| number(record.value())));
+        let batches = std::iter::from_fn(next).map(Result::unwrap).collect::<Vec<_>>();
+        let records = batches.iter().flatten();
+        let mut values = records.map(|record| number(record.value())).collect::<Vec<_>>();
+        values.sort_unstable();
+        assert_eq!(values, (0..500).collect::<Vec<_>>());
     }
-    assert!(dropped > 0, "no future was dropped while it waited");
-    read.sort_unstable();
-    assert_eq!(read, (0..500).collect::<Vec<_>>());
+}
 
-    let mut reader = scene.log.reader("orders").partition(0).open().unwrap();
-    let position = reader.position(0.into()).unwrap();
-    until(|| poll_once(reader.next_batch_async(), &Arc::default()).is_pending());
+/// What was being read before a seek would come behind it.
+#[test]
+fn a_seek_forgets_what_is_being_read() {
+    let scene = Scene::new(1);
+    scene.send(0..50);
+    let mut reader = scene.log.reader("orders").open().unwrap();
+    let mut consumer = scene.consumer();
+    scene.reads.shut();
+    assert!(poll_once(reader.next_batch_async(), &Arc::default()).is_pending());
+    assert!(poll_once(consumer.poll_async(), &Arc::default()).is_pending());
+    scene.reads.wait_for(2);
     reader.seek(0.into(), Offset::new(7)).unwrap();
-    assert_eq!(position, Offset::ZERO);
+    consumer.seek(&place(0), Offset::new(9)).unwrap();
+    scene.reads.open();
     let batch = pollster::block_on(reader.next_batch_async()).unwrap().unwrap();
     assert_eq!(batch.iter().next().unwrap().offset(), Offset::new(7));
+    let batch = pollster::block_on(consumer.poll_async()).unwrap();
+    assert_eq!(batch.iter().next().unwrap().offset(), Offset::new(9));
 }
 
 /// A commit would be lost with the request that has begun it, or its member leave before it.
@@ -162,6 +168,55 @@ fn a_member_is_late_only_while_it_does_not_wait() {
         panic!("a dropped future has kept its member in the group");
     };
     assert_eq!(error.kind(), ErrorKind::Fenced);
+}
+
+/// In memory, where there are no threads, a task would never be woken.
+#[test]
+fn a_send_wakes_whoever_waits_where_there_are_no_threads() {
+    let log = Log::in_memory().unwrap();
+    log.create_topic("orders", TopicConfig::new().partitions(6)).unwrap();
+    let bell = Arc::new(Bell::default());
+    let mut consumer = log.consumer("billing").topics(["orders"]).open().unwrap();
+    let mut reader = log.reader("orders").open().unwrap();
+    let mut polling = pin!(consumer.poll_async());
+    let mut reading = pin!(reader.next_batch_async());
+    assert!(poll_pinned(polling.as_mut(), &bell).is_pending());
+    assert!(poll_pinned(reading.as_mut(), &bell).is_pending());
+    assert_eq!(bell.rung(), 0);
+    log.producer("orders").unwrap().send(Record::new("1")).unwrap();
+    assert_eq!(bell.rung(), 2);
+    let Poll::Ready(Ok(batch)) = poll_pinned(polling.as_mut(), &bell) else {
+        panic!("woken for nothing");
+    };
+    assert_eq!(batch.len(), 1);
+    assert!(poll_pinned(reading.as_mut(), &bell).is_ready());
+}
+
+/// More cold partitions than are read at a time would starve, or wake nobody.
+#[test]
+fn many_cold_partitions_all_have_their_turn() {
+    let scene = Scene::new(40);
+    scene.send(0..2_000);
+    let mut consumer = scene.consumer();
+    let mut read = 0;
+    while read < 2_000 {
+        // Only what wakes the task lets it go on.
+        read += pollster::block_on(consumer.poll_async()).unwrap().len();
+    }
+    assert_eq!(read, 2_000);
+    // Nothing comes of a partition that is paused, and those that were away wake the others.
+    for partition in 0..40 {
+        consumer.seek(&place(partition), Offset::ZERO).unwrap();
+    }
+    scene.reads.shut();
+    assert!(poll_once(consumer.poll_async(), &Arc::default()).is_pending());
+    scene.reads.wait_for(4);
+    for partition in 0..39 {
+        consumer.pause(&place(partition)).unwrap();
+    }
+    scene.reads.open();
+    let batch = pollster::block_on(consumer.poll_async()).unwrap();
+    assert!(batch.iter().all(|record| record.partition().value() == 39));
 }
 
 /// A partition whose files cannot be read would silence the others, or end the consumer.

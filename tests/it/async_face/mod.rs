@@ -17,9 +17,12 @@ use brooklet::{
 mod channel;
 mod dropping;
 mod gate;
+mod held;
 mod runtimes;
 #[cfg(feature = "stream")]
 mod streams;
+
+use held::{Gate, gated};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -27,6 +30,8 @@ const NOW: Duration = Duration::ZERO;
 struct Scene {
     disk: SimDisk,
     log: Log,
+    /// Every read of a file goes through it.
+    reads: Arc<Gate>,
 }
 
 impl Scene {
@@ -35,12 +40,18 @@ impl Scene {
     }
 
     fn with(options: LogOptions, partitions: u32) -> Self {
-        let disk = SimDisk::new(23);
-        let options = options.manual_maintenance(true);
-        let log = open(&disk.env_with_threads(), disk.root().join("log"), options).unwrap();
-        log.create_topic("orders", TopicConfig::new().partitions(partitions)).unwrap();
+        let scene = Self::on(SimDisk::new(23), options);
+        scene.log.create_topic("orders", TopicConfig::new().partitions(partitions)).unwrap();
+        scene.disk.clear_log();
+        scene
+    }
+
+    /// Opens what is on a disk.
+    fn on(disk: SimDisk, options: LogOptions) -> Self {
+        let (env, reads) = gated(disk.env_with_threads());
+        let log = open(&env, disk.root().join("log"), options.manual_maintenance(true)).unwrap();
         disk.clear_log();
-        Self { disk, log }
+        Self { disk, log, reads }
     }
 
     /// Sends records whose keys and values are these numbers.
@@ -62,7 +73,7 @@ impl Scene {
         ops.filter(|op| threads.contains(&name(op.thread))).map(|op| op.kind).collect()
     }
 
-    fn reads(&self) -> usize {
+    fn read_calls(&self) -> usize {
         self.disk.log().iter().filter(|op| op.kind == OpKind::Read).count()
     }
 }

@@ -35,7 +35,7 @@ where
         let seen = threads.0.lock().clone();
         assert!(!seen.is_empty(), "{runtime}: the life noted no thread");
         assert_eq!(scene.calls_on(&seen), [], "{runtime}: file calls on the executor");
-        assert!(scene.reads() > 0, "{runtime}: nothing was read from a file");
+        assert!(scene.read_calls() > 0, "{runtime}: nothing was read from a file");
     }
 }
 
@@ -106,11 +106,7 @@ fn recovery_and_cold_partitions_are_the_work_of_the_logs_threads() {
         // The group is known, so that joining it opens no partition: the first poll does.
         drop(scene.log.consumer("audit").topics(["orders"]).open().unwrap());
         let disk = scene.disk.crash(brooklet::testing::CrashPolicy::LoseAll, 5);
-        let root = disk.root().join("log");
-        let options = LogOptions::new().manual_maintenance(true);
-        let log = brooklet::testing::open(&disk.env_with_threads(), root, options).unwrap();
-        disk.clear_log();
-        Scene { disk, log }
+        Scene::on(disk, LogOptions::new())
     };
     under_each(crashed, |scene, threads| async move {
         threads.note();
