@@ -38,7 +38,12 @@ impl<T: Send + 'static> Away<T> {
     pub(crate) fn start(store: &Store, work: impl FnOnce() -> T + Send + 'static) -> Self {
         let slot = Arc::new(Waiter::default());
         let work = Shared::new(Some(work));
-        store.run(Arc::new(Work { work, slot: Arc::clone(&slot) }));
+        let job = Arc::new(Work { work, slot: Arc::clone(&slot) });
+        match store.env().spawn.can_spawn() {
+            true => store.run(job),
+            // Whoever waits would wait for itself.
+            false => job.serve(),
+        }
         Self { slot }
     }
 

@@ -20,6 +20,7 @@ use crate::group::hand_over::RebalanceListener;
 use crate::group::membership::{Leaving, Share};
 use crate::group::offsets::CommittedOffset;
 use crate::lane::{Brought, Lane};
+use crate::name::GroupName;
 use crate::offset::{Offset, StartAt, TopicPartition};
 use crate::record::Located;
 use crate::storage::store::Store;
@@ -250,6 +251,12 @@ impl Consumer {
         self.group.committed(topic.shard_id(partition.partition()))
     }
 
+    /// What the group had committed of a partition when the log was opened.
+    pub(crate) fn committed_at_open(&self, partition: &TopicPartition) -> Option<Offset> {
+        let topic = self.topics.find(partition.topic().as_str())?;
+        self.group.committed_at_open(topic.shard_id(partition.partition()))
+    }
+
     /// The partitions that this member owns, in order, as far as its last poll knows.
     #[must_use]
     pub fn assignment(&self) -> Vec<TopicPartition> {
@@ -273,7 +280,7 @@ impl Consumer {
 
     /// The group.
     #[must_use]
-    pub fn group(&self) -> &crate::name::GroupName {
+    pub fn group(&self) -> &GroupName {
         self.group.name()
     }
 

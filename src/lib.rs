@@ -66,6 +66,8 @@
 //!   would choose.
 //! * [`Consumer`], made by a [`ConsumerBuilder`]: reading as a member of a group, which shares out
 //!   partitions and remembers how far it is. [`assignor`] says which member reads what.
+//! * [`dlq`] shows the records that a group could not handle, and has them handled again;
+//!   [`retry`] says how long to wait between two attempts.
 #![cfg_attr(
     feature = "testing",
     doc = "* [`testing`] (feature `testing`): a simulated disk that loses power, tears writes and fails on demand."
@@ -80,11 +82,18 @@ mod catalog;
 mod config;
 mod consumer;
 mod cursor;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "letters are written by workers, which come next")
+)]
+pub mod dlq;
 mod env;
 mod error;
 mod format;
 mod glob;
 mod group;
+#[cfg(feature = "json")]
+mod json;
 mod lane;
 mod limits;
 mod log;
@@ -95,7 +104,9 @@ mod producer;
 mod reader;
 mod record;
 mod report;
+mod reset;
 pub mod retry;
+mod role;
 mod storage;
 #[cfg(feature = "stream")]
 mod stream;
@@ -112,6 +123,7 @@ pub use cursor::{Batch, BatchIter};
 pub use error::{Error, ErrorKind, Fate};
 pub use glob::{InvalidGlob, TopicGlob};
 pub use group::assign as assignor;
+pub use group::description::{GroupDescription, GroupMember, GroupPartition};
 pub use group::hand_over::{HandOver, RebalanceListener};
 pub use group::offsets::CommittedOffset;
 pub use log::Log;
@@ -121,8 +133,11 @@ pub use producer::{Acks, BatchReceipt, Pending, Producer, Receipt, SendAllError,
 pub use reader::{Reader, ReaderBuilder};
 pub use record::{Header, Headers, HeadersIter, Located, Record, RecordRef, StoredRecord};
 pub use report::{
-    Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
+    Ensured, LoweredCommit, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats,
+    TopicInfo,
 };
+pub use reset::{GroupReset, PartitionReset};
+pub use role::TopicRole;
 #[cfg(feature = "stream")]
 pub use stream::{BatchStream, RecordStream};
 

@@ -2,29 +2,34 @@
 
 use std::fmt;
 use std::path::Path;
+use std::task::Waker;
+use std::time::Duration;
 
 use crate::catalog::{Topic, Topics, remove_topic};
 use crate::config::{BackgroundError, LogOptions, TopicConfig};
-use crate::consumer::builder::{ConsumerBuilder, Home};
 use crate::env::{Env, disk, memory};
 use crate::error::{Error, ErrorKind, Fate};
-use crate::group::registry::Groups;
-use crate::name::{GroupName, TopicName};
+use crate::group::registry::{Groups, Lowered};
+use crate::name::TopicName;
 use crate::offset::{Offset, PartitionId, TopicPartition};
 use crate::producer::Producer;
 use crate::reader::ReaderBuilder;
 use crate::report::{
-    Ensured, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats, TopicInfo,
+    Ensured, LoweredCommit, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats,
+    TopicInfo,
 };
+use crate::role::TopicRole;
 use crate::storage::commit::{Budget, Refusal};
 use crate::storage::committer::Committer;
 use crate::storage::store::{PartitionShard, Store, StoreOptions};
-use crate::storage::tail::BackgroundFailure;
 use crate::storage::tail::Positions;
+use crate::storage::tail::{BackgroundFailure, Serve};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
 mod closing;
+mod groups;
 mod inner;
+mod roles;
 
 use inner::{Inner, Turn};
 
@@ -88,9 +93,26 @@ impl Log {
             opening,
             closed: AtomicBool::new(false),
             turn: Turn::default(),
+            settling: Turn::default(),
         };
         inner.load_topics().map_err(told)?;
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The world that the log lives in.
+    pub(crate) fn env(&self) -> &Env {
+        self.inner.store.env()
+    }
+
+    /// The name of the folder that a topic's files are in.
+    #[cfg(feature = "testing")]
+    pub(crate) fn topic_folder(&self, name: &str) -> Result<String, Error> {
+        Ok(self.inner.topic(name)?.id.to_string())
+    }
+
+    /// Wakes a task once `delay` has passed; under a manual clock nobody does.
+    pub(crate) fn wake_after(&self, delay: Duration, waker: Waker) {
+        self.inner.store.run_after(delay, Arc::new(Alarm(waker)));
     }
 
     /// Makes a topic.
@@ -102,6 +124,7 @@ impl Log {
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), Error> {
         let told = |error: Error| error.during(format_args!("create topic {name}"));
         let name = topic_name(name).map_err(told)?;
+        let config = config.role(TopicRole::Plain);
         let _turn = self.inner.begin_change().map_err(told)?;
         if self.inner.topics.find(name.as_str()).is_some() {
             return Err(told(Error::bare(ErrorKind::TopicExists)));
@@ -117,6 +140,7 @@ impl Log {
     pub fn ensure_topic(&self, name: &str, config: TopicConfig) -> Result<Ensured, Error> {
         let told = |error: Error| error.during(format_args!("ensure topic {name}"));
         let name = topic_name(name).map_err(told)?;
+        let config = config.role(TopicRole::Plain);
         config.check().map_err(told)?;
         let _turn = self.inner.begin_change().map_err(told)?;
         match self.inner.topics.find(name.as_str()) {
@@ -224,25 +248,6 @@ impl Log {
         ReaderBuilder::new(self.inner.topic(name).map_err(told), clock)
     }
 
-    /// A consumer of a group; what is wrong with the name is told when it is opened.
-    ///
-    /// A group is made by its first consumer, and is there until it is deleted.
-    pub fn consumer(&self, group: &str) -> ConsumerBuilder {
-        let told = |error: Error| error.during(format_args!("join {group}"));
-        let home = self.inner.check_writable().and_then(|()| {
-            let name = GroupName::new(group);
-            let name =
-                name.map_err(|error| Error::new(ErrorKind::InvalidName, error.to_string()))?;
-            Ok(Home {
-                group: self.inner.groups.get_or_make(&name),
-                topics: Arc::clone(&self.inner.topics),
-                store: Arc::clone(&self.inner.store),
-                clock: Arc::clone(&self.inner.store.env().clock),
-            })
-        });
-        ConsumerBuilder::new(home.map_err(told))
-    }
-
     /// Where a partition stands.
     ///
     /// # Errors
@@ -327,10 +332,15 @@ impl Log {
                 damage: report.damage,
             })
         });
+        let lowered = self.inner.groups.lowered().into_iter().filter_map(|lowered| {
+            let Lowered { group, shard, from, to } = lowered;
+            Some(LoweredCommit { group, partition: self.inner.topics.place(shard)?, from, to })
+        });
         RecoveryReport {
             was_clean: self.inner.opening.was_clean,
             partitions: partitions.collect(),
             pending: pending.into_iter().filter_map(|id| self.inner.topics.place(id)).collect(),
+            lowered_commits: lowered.collect(),
             torn_journals: self.inner.opening.torn_journals.clone(),
             unknown_files: self.inner.opening.unknown.clone(),
         }
@@ -390,6 +400,15 @@ impl LogOptions {
     }
 }
 
+/// Wakes a task.
+struct Alarm(Waker);
+
+impl Serve for Alarm {
+    fn serve(&self) {
+        self.0.wake_by_ref();
+    }
+}
+
 fn topic_name(name: &str) -> Result<TopicName, Error> {
     TopicName::new(name).map_err(|error| Error::new(ErrorKind::InvalidName, error.to_string()))
 }
@@ -422,7 +441,7 @@ fn report_to(
 }
 
 fn describe(topic: &Topic) -> TopicInfo {
-    TopicInfo { name: topic.name.clone(), config: topic.state().config.clone() }
+    TopicInfo { name: topic.name.clone(), config: topic.state().config.clone(), id: topic.id }
 }
 
 fn differences(is: &TopicConfig, wanted: &TopicConfig) -> Vec<&'static str> {

@@ -523,7 +523,8 @@ impl Pending {
     /// As for [`Producer::send`].
     pub fn wait(mut self) -> Result<Receipt, SendError> {
         match self.state.take() {
-            Some(Submitted::Waits { waiter, .. }) => loop {
+            Some(Submitted::Waits { shard, waiter }) => loop {
+                shard.catch_up();
                 if let Some(outcome) = waiter.wait() {
                     return self.producer.receipt(self.partition, outcome);
                 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::config::TopicConfig;
 use crate::error::Error;
-use crate::name::TopicName;
-use crate::offset::{Offset, TopicPartition};
+use crate::name::{GroupName, TopicName};
+use crate::offset::{Offset, TopicId, TopicPartition};
+use crate::role::TopicRole;
 
 /// What the last session left behind, and what became of it.
 ///
@@ -23,7 +24,9 @@ pub struct RecoveryReport {
     pub partitions: Vec<PartitionRecovery>,
     /// Partitions that were not looked at yet.
     pub pending: Vec<TopicPartition>,
-    /// Journals whose last bytes were torn: `manifest`, `catalog`.
+    /// Commits of groups that were behind the end of a recovered partition.
+    pub lowered_commits: Vec<LoweredCommit>,
+    /// Journals whose last bytes were torn: `manifest`, `catalog`, `offsets`.
     pub torn_journals: Vec<&'static str>,
     /// Files and directories that the log does not know; they are left alone.
     pub unknown_files: Vec<PathBuf>,
@@ -89,6 +92,32 @@ pub struct TopicInfo {
     pub name: TopicName,
     /// How it is kept.
     pub config: TopicConfig,
+    /// What tells it from a topic that has its name after it was deleted.
+    pub(crate) id: TopicId,
+}
+
+impl TopicInfo {
+    /// What it is for.
+    #[must_use]
+    pub fn role(&self) -> &TopicRole {
+        &self.config.role
+    }
+}
+
+/// A commit that recovery has lowered, because a power cut took back the records below it.
+///
+/// The group goes on at the end of what was recovered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoweredCommit {
+    /// The group.
+    pub group: GroupName,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// What was committed.
+    pub from: Offset,
+    /// What is committed now: the partition's recovered end.
+    pub to: Offset,
 }
 
 /// What became of [`Log::ensure_topic`](crate::Log::ensure_topic).

@@ -1,5 +1,7 @@
 //! What a consumer does when its group has decided something new.
 
+use std::collections::BTreeSet;
+
 use crate::consumer::{Consumer, Owned};
 use crate::cursor::Cursor;
 use crate::error::Error;
@@ -58,7 +60,7 @@ impl Consumer {
     /// Drops what is not owned any more; those that went without having been revoked.
     fn drop_lost(&mut self, shares: &[(Share, Option<CommittedOffset>)]) -> Vec<TopicPartition> {
         let owned = shares.iter().map(|(share, _)| share.epoch);
-        let owned = owned.collect::<std::collections::BTreeSet<_>>();
+        let owned = owned.collect::<BTreeSet<_>>();
         let mut lost = Vec::new();
         self.owned.retain(|part| {
             let stays = owned.contains(&part.share.epoch);

@@ -24,7 +24,8 @@ use crate::format::frame::{
     Seed,
 };
 use crate::limits::{
-    FRAME_BYTES_MAX, HEADER_NAME_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, RECORD_BYTES_MAX,
+    FRAME_BYTES_MAX, HEADER_NAME_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, LETTER_BYTES_MAX,
+    RECORD_BYTES_MAX,
 };
 use crate::offset::{Offset, Timestamp, TopicPartition};
 use crate::record::{
@@ -268,7 +269,7 @@ fn checked_size(record: &Record<'_>, record_bytes_max: usize) -> Result<usize, E
     if !record.headers().is_empty() {
         size += checked_headers(record)?;
     }
-    let limit = record_bytes_max.min(RECORD_BYTES_MAX);
+    let limit = record_bytes_max.min(LETTER_BYTES_MAX);
     if key > KEY_BYTES_MAX {
         Err(too_large("key", key, KEY_BYTES_MAX))
     } else if size > limit {

@@ -276,11 +276,6 @@ impl Group {
         })
     }
 
-    /// The last commit that was queued of a partition.
-    pub(crate) fn queued(&self, shard: ShardId) -> Option<CommittedOffset> {
-        self.state.with(|state| state.queued(shard))
-    }
-
     /// What was committed of a partition when the log was opened.
     pub(crate) fn committed_at_open(&self, shard: ShardId) -> Option<Offset> {
         self.state.with(|state| state.positions.get(&shard).and_then(|position| position.at_open))

@@ -2,6 +2,7 @@
 
 pub mod assign;
 pub(crate) mod coordinator;
+pub(crate) mod description;
 pub(crate) mod hand_over;
 pub(crate) mod membership;
 pub(crate) mod offsets;

@@ -174,6 +174,11 @@ impl<T: Tail> Shard<T> {
         waiter
     }
 
+    /// Has the background do what waits to be done, where that has to be said.
+    pub(crate) fn catch_up(&self) {
+        self.background.catch_up();
+    }
+
     /// Takes a submitted batch back, if it has no offsets yet.
     pub(crate) fn withdraw(&self, waiter: &Arc<Waiter<Outcome>>) {
         self.state.lock().commit.withdraw(waiter);

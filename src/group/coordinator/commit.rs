@@ -89,31 +89,34 @@ impl Group {
                 let new = new.map(|(shard, at)| (*shard, Some(CommittedOffset::at(*at))));
                 let new = new.collect::<Vec<_>>();
                 let known = patterns.iter().filter(|pattern| !state.patterns.contains(*pattern));
-                let known = known.cloned().collect::<Vec<_>>();
-                let more = known.iter().map(|pattern| pattern_change(&group.name, pattern, true));
-                let verdict = group.queue(state, new, more.collect(), Want::Durable)?;
-                state.patterns.extend(known);
-                Ok(verdict)
+                let known = known.map(|pattern| pattern_change(&group.name, pattern, true));
+                let known = known.collect();
+                group.queue(state, new, known, Want::Durable)
             })
-        })
+        })?;
+        self.state.with(|state| state.patterns.extend(patterns.iter().cloned()));
+        Ok(())
     }
 
     /// Lowers what is committed of a partition behind `end`; from where it was, if it was.
     pub(crate) fn lower(&self, shard: ShardId, end: Offset) -> Result<Option<Offset>, Error> {
-        let mut from = None;
+        let is_behind =
+            |state: &mut State| state.queued(shard).filter(|committed| committed.offset() > end);
+        let Some(from) = self.state.with(is_behind).map(|committed| committed.offset()) else {
+            // Nothing is written for a partition that is merely opened.
+            return Ok(None);
+        };
         self.written(|group| {
             group.state.with(|state| {
-                let queued = state.queued(shard).filter(|at| at.offset() > end);
-                let Some(at) = queued else { return Ok(Verdict::Nothing) };
-                from = from.max(Some(at.offset()));
+                let Some(behind) = is_behind(state) else { return Ok(Verdict::Nothing) };
                 if let Some(position) = state.positions.get_mut(&shard) {
                     position.delivered = None;
                 }
-                let lowered = CommittedOffset::at(end).with_metadata(at.metadata().clone());
+                let lowered = CommittedOffset::at(end).with_metadata(behind.metadata().clone());
                 group.queue(state, vec![(shard, Some(lowered))], Vec::new(), Want::Durable)
             })
         })?;
-        Ok(from)
+        Ok(Some(from))
     }
 
     /// Puts the group elsewhere, durably; a partition without an offset is forgotten.
@@ -125,35 +128,43 @@ impl Group {
         changes: &[(ShardId, Option<CommittedOffset>)],
         fences: bool,
     ) -> Result<(), Error> {
-        self.check_idle(fences)?;
+        self.apply(Event::Tick);
+        let now = self.now();
         self.written(|group| {
-            group.state.with(|state| {
-                if !fences && !state.membership.is_empty() {
-                    return Err(Error::bare(ErrorKind::GroupActive));
+            let (verdict, wakes) = group.state.with(|state| {
+                let mut wakes = Vec::new();
+                if fences {
+                    let effects = state.membership.apply(Event::Disband, now);
+                    wakes = state.wakes(&effects);
                 }
-                group.queue(state, changes.to_vec(), Vec::new(), Want::Durable)
-            })
+                state.check_idle()?;
+                let verdict = group.queue(state, changes.to_vec(), Vec::new(), Want::Durable)?;
+                Ok::<_, Error>((verdict, wakes))
+            })?;
+            wakes.iter().for_each(|waiter| waiter.fill(()));
+            Ok(verdict)
         })
     }
 
     /// Forgets everything that the group has committed, durably.
     ///
     /// # Errors
-    /// As for [`reset`](Self::reset).
-    pub(crate) fn erase(&self, fences: bool) -> Result<(), Error> {
-        self.check_idle(fences)?;
+    /// `GroupActive` if there are members.
+    pub(crate) fn erase(&self) -> Result<(), Error> {
+        // Who has stayed away for too long does not keep anybody from it.
+        self.apply(Event::Tick);
         self.written(|group| {
             group.state.with(|state| {
-                if !fences && !state.membership.is_empty() {
-                    return Err(Error::bare(ErrorKind::GroupActive));
-                }
+                state.check_idle()?;
                 let all = state.positions.keys().map(|shard| (*shard, None)).collect();
-                let patterns = std::mem::take(&mut state.patterns);
-                let more =
-                    patterns.iter().map(|pattern| pattern_change(&group.name, pattern, false));
-                group.queue(state, all, more.collect(), Want::Durable)
+                let known = state.patterns.iter();
+                let known = known.map(|pattern| pattern_change(&group.name, pattern, false));
+                let known = known.collect();
+                group.queue(state, all, known, Want::Durable)
             })
-        })
+        })?;
+        self.state.with(|state| state.patterns.clear());
+        Ok(())
     }
 
     /// Forgets a topic that was deleted.
@@ -165,20 +176,6 @@ impl Group {
                 group.queue(state, of_topic, Vec::new(), Want::Written)
             })
         })
-    }
-
-    /// Sends everybody away where that is asked for.
-    fn check_idle(&self, fences: bool) -> Result<(), Error> {
-        if fences {
-            self.apply(Event::Disband);
-            return Ok(());
-        }
-        // Who has stayed away for too long does not keep anybody from it.
-        self.tick();
-        match self.state.with(|state| state.membership.is_empty()) {
-            true => Ok(()),
-            false => Err(Error::bare(ErrorKind::GroupActive)),
-        }
     }
 
     /// Runs a critical section that queues something, writes it with no lock held, and settles what
@@ -296,6 +293,13 @@ impl Group {
 }
 
 impl State {
+    fn check_idle(&self) -> Result<(), Error> {
+        match self.membership.is_empty() {
+            true => Ok(()),
+            false => Err(Error::bare(ErrorKind::GroupActive)),
+        }
+    }
+
     fn check(&self, member: MemberId, part: &Proposed, bounds: &Bounds) -> Result<(), Error> {
         if self.membership.owner(part.id) != Some(member) {
             return Err(Error::new(ErrorKind::NotOwner, part.place.to_string()));
