@@ -66,6 +66,8 @@
 //!   would choose.
 //! * [`Consumer`], made by a [`ConsumerBuilder`]: reading as a member of a group, which shares out
 //!   partitions and remembers how far it is. [`assignor`] says which member reads what.
+//! * Async code: verbs that may wait have a twin that ends in `_async`, for any runtime. Feature `stream`
+//!   makes streams of readers and consumers; [`Consumer::into_channel`] puts one behind a channel.
 //! * [`dlq`] shows the records that a group could not handle, and has them handled again;
 //!   [`retry`] says how long to wait between two attempts.
 #![cfg_attr(

@@ -170,6 +170,27 @@ fn a_member_is_late_only_while_it_does_not_wait() {
     assert_eq!(error.kind(), ErrorKind::Fenced);
 }
 
+/// A member whose opening nobody waits for any more would stay in its group for ever.
+#[test]
+fn a_member_that_nobody_waited_for_leaves_again() {
+    let scene = Scene::new(4);
+    scene.send(0..40);
+    scene.disk.hold_syncs();
+    let opening = || scene.log.consumer("billing").topics(["orders"]).open_async();
+    let bell = Arc::default();
+    assert!(poll_once(opening(), &bell).is_pending());
+    scene.disk.wait_for_waiting_syncs(1);
+    assert!(poll_once(scene.log.reader("orders").open_async(), &bell).is_pending());
+    scene.disk.release_syncs();
+    let mut next = pollster::block_on(opening()).unwrap();
+    let mut read = 0;
+    until(|| {
+        read += next.poll(NOW).unwrap().len();
+        read == 40
+    });
+    assert_eq!(next.assignment().len(), 4);
+}
+
 /// In memory, where there are no threads, a task would never be woken.
 #[test]
 fn a_send_wakes_whoever_waits_where_there_are_no_threads() {
