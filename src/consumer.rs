@@ -117,7 +117,8 @@ impl Owned {
     /// A commit of this partition.
     fn propose(&self, at: CommittedOffset) -> Proposed {
         let place = self.lane.partition().clone();
-        Proposed { place, id: self.share.shard, shard: self.lane.shard(), at }
+        let Share { shard: id, epoch, .. } = self.share;
+        Proposed { place, id, epoch, shard: self.lane.shard(), at }
     }
 
     /// What comes next, up to `limits`; the lane then stands behind it.
@@ -158,7 +159,12 @@ impl Consumer {
             self.catch_up().map_err(|error| self.told(error, "poll"))?;
             let batch = self.collect(|lane, wanted| Poll::Ready(lane.fetch(wanted)));
             let batch = batch.map_err(|error| self.told(error, "poll"))?;
-            if !batch.is_empty() || !self.wait(deadline) {
+            if !batch.is_empty() {
+                return Ok(batch);
+            }
+            // The first look at a partition may recover it, and lower what was committed.
+            let has_news = self.group.has_news(self.member, self.seen);
+            if !has_news && !self.wait(deadline) {
                 return Ok(batch);
             }
         }
@@ -359,6 +365,8 @@ impl Consumer {
     ) -> Brought {
         let part = match owned.fetch(limits, self.on_out_of_range, fetch) {
             Poll::Ready(Ok(Some(part))) => part,
+            // The group is about to say that it is not as it was.
+            Poll::Ready(Err(_)) if !self.group.reads(self.member, owned.share) => return Ok(None),
             // The group is about to say that the topic is gone.
             Poll::Ready(Err(error)) if error.kind() == ErrorKind::UnknownTopic => return Ok(None),
             Poll::Ready(Err(error)) => return Err(error),

@@ -66,11 +66,12 @@ pub(crate) const INDEX_INTERVAL_BYTES: u64 = 32 * KIB as u64;
 /// Bytes of a segment's footer. A length on disk above this is never believed.
 pub(crate) const FOOTER_BYTES_MAX: u64 = 4 * MIB as u64;
 
-/// Bytes that one fetch asks for at least, however little its caller wants.
-pub(crate) const FETCH_BYTES_MIN: usize = 64 * KIB;
+/// Bytes that one fetch can be configured to ask for at least; one batch is read whatever it is.
+pub(crate) const FETCH_BYTES_MIN: usize = KIB;
 
-/// Bytes that one fetch asks for unless its reader is configured otherwise.
-pub(crate) const FETCH_BYTES_DEFAULT: usize = MIB;
+/// Bytes that one fetch asks for unless its reader is configured otherwise: few enough to be still in
+/// a core's second cache when their records are gone over.
+pub(crate) const FETCH_BYTES_DEFAULT: usize = 512 * KIB;
 
 /// Bytes that one fetch can be configured to ask for. One frame always fits, whatever was asked.
 pub(crate) const FETCH_BYTES_MAX: usize = 64 * MIB;

@@ -146,6 +146,11 @@ impl<'a> Headers<'a> {
         Self { bytes, count }
     }
 
+    /// The size of their encoding.
+    pub(crate) fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// How many headers there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -109,7 +109,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// About how many bytes a poll hands out at most: 64 KiB to 64 MiB, by default 1 MiB.
+    /// About how many bytes a poll hands out at most: 1 KiB to 64 MiB, by default 512 KiB.
     ///
     /// One batch is always handed out, however large.
     pub fn max_bytes(mut self, bytes: usize) -> Self {

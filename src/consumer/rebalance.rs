@@ -26,6 +26,9 @@ impl Consumer {
             match known {
                 Some(owned) => {
                     let is_new = owned.share.leaving == Leaving::No && share.leaving != Leaving::No;
+                    if is_new && !self.group.told(share) {
+                        continue;
+                    }
                     owned.share = share;
                     if is_new {
                         owned.rewind(owned.position);
@@ -39,10 +42,8 @@ impl Consumer {
                 }
             }
         }
-        let tokens = revoked.into_iter().map(|(share, partition)| {
-            self.group.told(share);
-            HandOver::new(Arc::clone(&self.group), share, partition)
-        });
+        let token = |(share, partition)| HandOver::new(Arc::clone(&self.group), share, partition);
+        let tokens = revoked.into_iter().map(token);
         let tokens = tokens.collect::<Vec<_>>();
         let Some(listener) = &mut self.listener else { return Ok(()) };
         if !lost.is_empty() {

@@ -117,8 +117,9 @@ impl<T: Tail> Shard<T> {
         }
         if let Some(tail) = state.idle_tail() {
             let range = state.commit.enqueue(batch, want, None);
+            let begun = state.begin_round();
             drop(state);
-            return self.lead_own(tail, range, want);
+            return self.lead_own((tail, begun), range, want);
         }
         if want == Want::Nothing {
             return Ok(state.commit.enqueue(batch, want, None));
