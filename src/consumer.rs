@@ -378,7 +378,7 @@ impl Consumer {
         };
         if !self.group.admit(self.member, owned.share, part.end()) {
             // It may come to stay after all, and then goes on here.
-            owned.rewind(Some(part.from()));
+            owned.rewind(owned.position.or(Some(part.from())));
             return Ok(None);
         }
         owned.position = Some(part.end());
