@@ -187,7 +187,8 @@ impl<R> Part<R> {
 
     /// The record that may start next.
     pub(super) fn candidate(&self, rules: &Rules) -> Option<Offset> {
-        if self.phase != Phase::Active || self.trouble.is_some() {
+        let is_held = self.trouble.is_some() || self.suspects.is_examining();
+        if self.phase != Phase::Active || is_held {
             return None;
         }
         let first = self.queue.first_ready(Offset::ZERO)?;
@@ -263,6 +264,7 @@ impl<R> Part<R> {
 
     /// An attempt takes too long; its handler still has the record.
     pub(super) fn note_overdue(&mut self, offset: Offset) {
+        self.suspects.turn_from(offset);
         self.queue.update(offset, |entry| {
             if let Some(busy) = &mut entry.busy {
                 busy.is_overdue = true;
