@@ -1,6 +1,5 @@
 //! Workers through the public API: what they handle, try again, give up and commit.
 
-use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use brooklet::testing::{Entropy, Env, ManualClock, memory_env, open};
-use brooklet::worker::{Control, Delivery, ReadyWorker, State, Status, StopReport, Worker};
+use brooklet::worker::{Control, Delivery, ReadyWorker, StopReport};
 use brooklet::{
     Error, Log, LogOptions, PartitionId, Record, TopicConfig, TopicName, TopicPartition,
 };

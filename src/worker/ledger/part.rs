@@ -187,7 +187,8 @@ impl<R> Part<R> {
 
     /// The record that may start next.
     pub(super) fn candidate(&self, rules: &Rules) -> Option<Offset> {
-        if self.phase != Phase::Active || self.trouble.is_some() {
+        let is_held = self.trouble.is_some() || self.suspects.is_examining();
+        if self.phase != Phase::Active || is_held {
             return None;
         }
         let first = self.queue.first_ready(Offset::ZERO)?;
@@ -263,6 +264,7 @@ impl<R> Part<R> {
 
     /// An attempt takes too long; its handler still has the record.
     pub(super) fn note_overdue(&mut self, offset: Offset) {
+        self.suspects.turn_from(offset);
         self.queue.update(offset, |entry| {
             if let Some(busy) = &mut entry.busy {
                 busy.is_overdue = true;
@@ -312,6 +314,10 @@ impl<R> Part<R> {
             return Some(Duration::ZERO);
         }
         let changed_since = self.changed_since?;
+        if self.phase == Phase::Draining {
+            // Somebody waits for it, or may soon wait no longer.
+            return Some(Duration::ZERO);
+        }
         let count = target.value().saturating_sub(self.committed.value());
         // Half a window, so that the other half can run while the commit is written.
         let is_held_up = count >= rules.max_ahead.div_ceil(2) || self.is_waiting_for_window(rules);
@@ -320,10 +326,10 @@ impl<R> Part<R> {
             CommitEvery::Records(records) => count >= records || (is_quiet && self.is_dry()),
             CommitEvery::Interval(interval) => {
                 let at = changed_since.saturating_add(interval);
-                return Some(if is_held_up || self.is_drained() { Duration::ZERO } else { at });
+                return Some(if is_held_up { Duration::ZERO } else { at });
             }
         };
-        (is_wanted || is_held_up || self.is_drained()).then_some(Duration::ZERO)
+        (is_wanted || is_held_up).then_some(Duration::ZERO)
     }
 
     fn is_dry(&self) -> bool {

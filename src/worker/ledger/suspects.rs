@@ -15,6 +15,8 @@ use crate::offset::Offset;
 pub(super) struct Suspects {
     end: Option<Offset>,
     marks: BTreeMap<Offset, u32>,
+    /// The one that is about to start, or runs.
+    examined: Option<Offset>,
     /// The marks that stand beside the committed offset; none if a failed commit left that open.
     durable: Option<BTreeMap<Offset, u32>>,
 }
@@ -22,7 +24,7 @@ pub(super) struct Suspects {
 impl Suspects {
     /// Everything below `end`, with the marks that were found.
     pub(super) fn new(end: Option<Offset>, marks: BTreeMap<Offset, u32>) -> Self {
-        Self { end, durable: Some(marks.clone()), marks }
+        Self { end, durable: Some(marks.clone()), marks, examined: None }
     }
 
     /// Where the suspect records end, as long as any of them can lie at or behind `from`.
@@ -44,10 +46,22 @@ impl Suspects {
     pub(super) fn mark(&mut self, offset: Offset) {
         let marks = self.marks.entry(offset).or_insert(0);
         *marks = marks.saturating_add(1);
+        self.examined = Some(offset);
+    }
+
+    /// Whether one of them is about to start, or runs: nothing else of the partition starts then.
+    pub(super) fn is_examining(&self) -> bool {
+        self.examined.is_some()
+    }
+
+    /// It takes too long: it is not waited for any more, and keeps its mark.
+    pub(super) fn turn_from(&mut self, offset: Offset) {
+        self.examined.take_if(|examined| *examined == offset);
     }
 
     /// Takes the newest mark back: the start had an end, or never was.
     pub(super) fn unmark(&mut self, offset: Offset) {
+        self.turn_from(offset);
         if let Some(marks) = self.marks.get_mut(&offset) {
             *marks = marks.saturating_sub(1);
             if *marks == 0 {
@@ -123,11 +137,12 @@ mod tests {
         let mut suspects = Suspects::new(Some(O(9)), BTreeMap::from([(O(5), 1)]));
         assert!(!suspects.have_changed(O(0)));
         suspects.mark(O(6));
+        assert!(suspects.is_examining());
         assert!(suspects.have_changed(O(6)) && !suspects.have_changed(O(7)));
         suspects.note_durable(suspects.marks_behind(O(6)));
         assert!(!suspects.have_changed(O(6)));
         suspects.unmark(O(6));
-        assert!(suspects.have_changed(O(6)));
+        assert!(suspects.have_changed(O(6)) && !suspects.is_examining());
         suspects.note_in_doubt();
         assert!(suspects.have_changed(O(9)) && !suspects.is_durable(O(8)));
         assert!(suspects.holds(O(8)) && !suspects.holds(O(9)));

@@ -229,6 +229,9 @@ impl<'a> World<'a> {
             assert!(!same_key || owner.settled.contains(&earlier), "{what} overtakes {earlier}");
         }
         let is_suspect = offset < owner.suspect_end;
+        let beside = self.running.iter().filter(|other| other.epoch == owner.epoch);
+        let beside = beside.filter(|other| other.is_suspect && !other.is_overdue).count();
+        assert_eq!(beside, 0, "{what} starts beside a suspect");
         if is_suspect {
             self.seen.suspects += 1;
             let beside = self.running.iter().find(|other| other.is_suspect && !other.is_overdue);
