@@ -108,9 +108,9 @@ impl Topic {
         self.state().config.partitions
     }
 
-    /// Whether it exists to serve a group, so that no pattern means it.
-    pub(crate) fn serves_a_group(&self) -> bool {
-        !self.state().config.role.is_plain()
+    /// What it is for; no pattern means one that serves a group.
+    pub(crate) fn role(&self) -> TopicRole {
+        self.state().config.role.clone()
     }
 
     /// The number of one of its partitions.

@@ -402,28 +402,32 @@ impl Consumer {
             return false;
         }
         let waiter = Arc::new(Waiter::default());
-        let nothing_new =
-            self.group.park(self.member, self.seen, &waiter) && self.watch_all(&waiter);
+        let nothing_new = self.watch(&waiter);
         let in_time = !nothing_new || !matches!(waiter.wait_for(left), Woken::TimedOut);
-        self.unwatch_all(&waiter);
+        self.unwatch(&waiter);
         in_time
+    }
+
+    /// Has `waiter` filled when a poll may find something; false if one may now.
+    pub(crate) fn watch(&self, waiter: &Arc<Waiter<()>>) -> bool {
+        self.group.park(self.member, self.seen, waiter) && self.watch_all(waiter)
+    }
+
+    /// Undoes a watch, whatever it said; the member may be late again.
+    pub(crate) fn unwatch(&self, waiter: &Arc<Waiter<()>>) {
+        self.owned.iter().for_each(|owned| owned.lane.unwatch(waiter));
+        self.group.unpark(self.member);
     }
 
     /// Has `waiter` filled when some partition has more; false if one has already.
     fn watch_all(&self, waiter: &Arc<Waiter<()>>) -> bool {
         let mut readable = self.owned.iter().filter(|owned| owned.is_readable());
-        readable.all(|owned| owned.lane.watch(waiter))
-    }
-
-    /// Nobody waits any more, and the member may be late again.
-    fn unwatch_all(&self, waiter: &Arc<Waiter<()>>) {
-        self.owned.iter().for_each(|owned| owned.lane.unwatch(waiter));
-        self.group.unpark(self.member);
+        readable.all(|owned| owned.rest.is_none() && owned.lane.watch(waiter))
     }
 
     fn stop_watching(&mut self) {
         if let Some(waiter) = self.watcher.take() {
-            self.unwatch_all(&waiter);
+            self.unwatch(&waiter);
         }
     }
 

@@ -115,6 +115,7 @@ mod stream;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod worker;
 
 pub use config::{BackgroundError, LogOptions, Retention, SyncPolicy, TopicConfig};
 pub use consumer::Consumer;

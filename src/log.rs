@@ -104,6 +104,16 @@ impl Log {
         self.inner.store.env()
     }
 
+    /// Whether a session with topics came to an end without closing the log.
+    pub(crate) fn was_cut_short(&self) -> bool {
+        !self.inner.opening.was_clean && !self.inner.opening.catalog.is_empty()
+    }
+
+    /// Has `job` served by the background, or at once where there is none.
+    pub(crate) fn run_aside(&self, job: Arc<dyn Serve>) {
+        self.inner.store.run(job);
+    }
+
     /// The name of the folder that a topic's files are in.
     #[cfg(feature = "testing")]
     pub(crate) fn topic_folder(&self, name: &str) -> Result<String, Error> {

@@ -27,6 +27,7 @@ pub struct ConsumerBuilder {
     home: Result<Home, Error>,
     topics: Vec<String>,
     patterns: Vec<String>,
+    reads_redriven: bool,
     start: StartAt,
     assignor: Arc<dyn Assignor>,
     limits: Limits,
@@ -59,6 +60,7 @@ impl ConsumerBuilder {
             home,
             topics: Vec::new(),
             patterns: Vec::new(),
+            reads_redriven: false,
             start: StartAt::Earliest,
             assignor: Arc::new(Sticky),
             limits: Limits { records: RECORDS_DEFAULT, bytes: FETCH_BYTES_DEFAULT },
@@ -80,6 +82,12 @@ impl ConsumerBuilder {
     /// redriven ones, are never meant.
     pub fn matching(mut self, pattern: impl Into<String>) -> Self {
         self.patterns.push(pattern.into());
+        self
+    }
+
+    /// Reads as well what is redriven to the group from dead letters about these topics.
+    pub(crate) fn with_redriven(mut self) -> Self {
+        self.reads_redriven = true;
         self
     }
 
@@ -152,8 +160,9 @@ impl ConsumerBuilder {
         let Home { group, topics, store, clock } = self.home?;
         let told = |error: Error| error.during(format_args!("join {}", group.name()));
         check(self.limits, self.patience).map_err(told)?;
-        let subscription = subscription(&topics, &self.topics, &self.patterns).map_err(told)?;
+        let mut subscription = subscription(&topics, &self.topics, &self.patterns).map_err(told)?;
         seed(&group, &topics, &subscription, self.start).map_err(told)?;
+        subscription.redriven_to = self.reads_redriven.then(|| group.name().clone());
         let member = group.join(subscription, self.patience, self.assignor).map_err(told)?;
         let commits = Commits::new(&group, member, &store);
         let mut consumer = Consumer {
@@ -222,6 +231,7 @@ fn subscription(
     Ok(Subscription {
         topics: named.collect::<Result<_, _>>()?,
         globs: globs.collect::<Result<_, _>>()?,
+        redriven_to: None,
     })
 }
 
@@ -240,6 +250,7 @@ fn seed(
     let fresh = Subscription {
         topics: subscription.topics.clone(),
         globs: new_globs.iter().map(|glob| (*glob).clone()).collect(),
+        redriven_to: None,
     };
     let fresh: BTreeMap<_, _> = fresh.resolve(topics);
     let mut positions = Vec::new();

@@ -24,3 +24,4 @@ mod stress;
 mod tidy;
 mod torn;
 mod waiting;
+mod worker;
