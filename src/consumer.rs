@@ -363,10 +363,20 @@ impl Consumer {
         limits: Limits,
         fetch: &mut impl FnMut(&mut Lane, Wanted) -> Poll<Brought>,
     ) -> Brought {
-        let part = match owned.fetch(limits, self.on_out_of_range, fetch) {
+        let share = owned.share;
+        let is_still_ours = || self.group.reads(self.member, share);
+        let mut brought = owned.fetch(limits, None, fetch);
+        if let Poll::Ready(Err(error)) = &brought
+            && error.kind() == ErrorKind::OffsetOutOfRange
+            && self.on_out_of_range.is_some()
+            && is_still_ours()
+        {
+            brought = owned.fetch(limits, self.on_out_of_range, fetch);
+        }
+        let part = match brought {
             Poll::Ready(Ok(Some(part))) => part,
             // The group is about to say that it is not as it was.
-            Poll::Ready(Err(_)) if !self.group.reads(self.member, owned.share) => return Ok(None),
+            Poll::Ready(Err(_)) if !is_still_ours() => return Ok(None),
             // The group is about to say that the topic is gone.
             Poll::Ready(Err(error)) if error.kind() == ErrorKind::UnknownTopic => return Ok(None),
             Poll::Ready(Err(error)) => return Err(error),
@@ -376,7 +386,7 @@ impl Consumer {
             }
             Poll::Pending => return Ok(None),
         };
-        if !self.group.admit(self.member, owned.share, part.end()) {
+        if !self.group.admit(self.member, share, part.end()) {
             // It may come to stay after all, and then goes on here.
             owned.rewind(owned.position.or(Some(part.from())));
             return Ok(None);
