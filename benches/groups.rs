@@ -1,4 +1,5 @@
-//! What groups cost: a record's way from a producer to a parked consumer, and a rebalance.
+//! What groups cost: a record's way from a producer to a parked consumer, a rebalance, and a bus to
+//! test with.
 //!
 //! `cargo bench --bench groups` prints it. The way of a record is measured in turn with that of a
 //! value through a bounded channel, at the same pace, in the same run.
@@ -16,6 +17,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use brooklet::testing::TestBus;
+use brooklet::worker::Worker;
 use brooklet::{Consumer, Log, Record, SyncPolicy, TopicConfig};
 
 mod raw;
@@ -44,6 +47,7 @@ fn main() {
     };
     println!("| ratio | {} | {} | {} |\n", ratio(|p| p.p50), ratio(|p| p.p99), ratio(|p| p.p999));
     rebalance();
+    bus();
 }
 
 /// What share of the values took no longer than this, in microseconds.
@@ -159,6 +163,44 @@ fn rebalance() {
         println!(
             "rebalance, {MEMBERS} members, {PARTITIONS} partitions, one {what}, until all have \
              polled: {:.2} ms ({:.2} to {:.2})",
+            times[ROUNDS / 2],
+            times[0],
+            times[ROUNDS - 1]
+        );
+    }
+}
+
+/// A bus for each test should cost nothing that anybody notices.
+fn bus() {
+    const BUSES: u32 = 1_000;
+    let make = || {
+        let bus = TestBus::new().unwrap();
+        bus.log().create_topic("orders", TopicConfig::new()).unwrap();
+        bus
+    };
+    let handle = |bus: &mut TestBus| {
+        let worker = Worker::new(bus.log(), "billing").topics(["orders"]).handle(|_| Ok(()));
+        bus.attach(worker).unwrap();
+        bus.publish("orders", Record::new("created")).unwrap();
+        assert_eq!(bus.settle().unwrap().handled, 1);
+    };
+    let mut made = Vec::new();
+    let mut handled = Vec::new();
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let mut buses = (0..BUSES).map(|_| make()).collect::<Vec<_>>();
+        made.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(BUSES));
+        let start = Instant::now();
+        buses.iter_mut().for_each(handle);
+        handled.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(BUSES));
+    }
+    for (what, mut times) in [
+        ("in-memory test bus, with a topic", made),
+        ("in-memory test bus, a worker attached and a record handled", handled),
+    ] {
+        times.sort_by(f64::total_cmp);
+        println!(
+            "{what}: {:.1} us ({:.1} to {:.1})",
             times[ROUNDS / 2],
             times[0],
             times[ROUNDS - 1]

@@ -9,6 +9,7 @@
 
 mod api;
 mod async_face;
+mod bus;
 mod crash;
 mod damage;
 mod env;
