@@ -11,7 +11,8 @@ use crate::sync::{Arc, Shared};
 use super::delivery::{Delivery, Emitted, all_sent};
 use super::engine::{Engine, Step};
 use super::errand::Errand;
-use super::handler::{Answer, Call, LaterAnswer, let_go};
+use super::failure::Answer;
+use super::handler::{Call, LaterAnswer, let_go};
 use super::ledger::{Attempt, Run};
 
 /// Somebody who has time for a worker.

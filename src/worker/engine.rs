@@ -23,8 +23,8 @@ use crate::record::StoredRecord;
 use crate::sync::{Arc, Shared, Weak};
 
 use super::errand::{Errand, Seat};
-use super::failure::Reason;
-use super::handler::{Answer, Handler};
+use super::failure::{Answer, Reason};
+use super::handler::Handler;
 use super::ledger::{Attempt, Ledger, Means, Next, Now, Run};
 use super::rules::{Rules, patience};
 use super::source::Source;

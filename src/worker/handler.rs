@@ -7,10 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::delivery::Delivery;
-use super::failure::{Failure, Reason};
-
-/// What a handler says in the end.
-pub(super) type Answer = Result<(), Failure>;
+use super::failure::{Answer, Failure, Reason};
 
 /// An answer on its way.
 pub(super) type LaterAnswer = Pin<Box<dyn Future<Output = Answer> + Send>>;
