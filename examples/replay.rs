@@ -1,7 +1,8 @@
 //! Replay: from the beginning, from an offset, from a time, and onward as records arrive.
-//! Reading moves nobody's position: every reader has its own.
+//! Reading moves nobody's position: every reader and every group has its own.
 
 use std::thread;
+use std::time::Duration;
 
 use brooklet::{Log, Offset, Record, StartAt, Timestamp, TopicConfig};
 
@@ -25,6 +26,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(count(StartAt::Earliest)?, 60);
     assert_eq!(count(StartAt::Offset(Offset::new(45)))?, 15);
     assert_eq!(count(StartAt::Timestamp(Timestamp::from_millis(NOON + 30 * 60_000)))?, 30);
+
+    // A group begins at a time as well, and keeps its own position from then on.
+    let half_past = StartAt::Timestamp(Timestamp::from_millis(NOON + 30 * 60_000));
+    let mut audit = log.consumer("audit").topics(["degrees"]).start_at(half_past).open()?;
+    assert_eq!(audit.poll(Duration::ZERO)?.len(), 30);
+    audit.commit()?;
+    audit.leave()?;
 
     // Without `stop_at_end` a reader waits at the end, and is woken when there is more.
     let mut follower = log.reader("degrees").start_at(StartAt::Latest).open()?;

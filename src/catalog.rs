@@ -66,7 +66,7 @@ pub(crate) struct Topic {
     pub(crate) name: TopicName,
     pub(crate) id: TopicId,
     /// Keeps the files and threads alive for as long as anybody has a handle.
-    _store: Arc<Store>,
+    store: Arc<Store>,
     current: Shared<Arc<TopicState>>,
 }
 
@@ -85,7 +85,12 @@ impl Topic {
         shards: Vec<Arc<PartitionShard>>,
     ) -> Self {
         let current = Shared::new(Arc::new(TopicState { config, shards }));
-        Self { name, id, _store: store, current }
+        Self { name, id, store, current }
+    }
+
+    /// What the topic stands in.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// The topic as it is now.

@@ -5,10 +5,12 @@
 //! partitions that are to leave are let go of between polls, while the others go on.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::catalog::Topics;
-use crate::cursor::{Batch, Cursor, Fetched};
+use crate::consumer::commits::Commits;
+use crate::cursor::{Batch, Fetched, Wanted};
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::group::assign::MemberId;
@@ -17,13 +19,19 @@ use crate::group::coordinator::{Group, News};
 use crate::group::hand_over::RebalanceListener;
 use crate::group::membership::{Leaving, Share};
 use crate::group::offsets::CommittedOffset;
+use crate::lane::{Brought, Lane};
 use crate::name::GroupName;
 use crate::offset::{Offset, StartAt, TopicPartition};
 use crate::record::Located;
+use crate::storage::store::Store;
 use crate::storage::waiter::{Waiter, Woken};
 use crate::sync::Arc;
 
+mod awaiting;
 pub(crate) mod builder;
+pub(crate) mod channel;
+pub(crate) mod commits;
+mod feed;
 mod rebalance;
 
 /// One member of a group.
@@ -57,14 +65,19 @@ pub struct Consumer {
     group: Arc<Group>,
     member: MemberId,
     topics: Arc<Topics>,
+    store: Arc<Store>,
     clock: Arc<dyn Clock>,
+    /// Commits that nobody blocks for.
+    commits: Arc<Commits>,
     /// In the order of their turns.
-    lanes: VecDeque<Lane>,
-    /// The version of the group that the lanes are up to date with.
+    owned: VecDeque<Owned>,
+    /// The version of the group that the partitions are up to date with.
     seen: u64,
     limits: Limits,
     listener: Option<Box<dyn RebalanceListener>>,
     on_out_of_range: Option<StartAt>,
+    /// What the group and the partitions wake for a task that waits.
+    watcher: Option<Arc<Waiter<()>>>,
 }
 
 /// How much one poll hands out.
@@ -76,9 +89,9 @@ struct Limits {
 
 /// One partition that the consumer owns.
 #[derive(Debug)]
-struct Lane {
+struct Owned {
     share: Share,
-    cursor: Cursor,
+    lane: Lane,
     /// Where the next record to be handed out stands; none until the partition was looked at.
     position: Option<Offset>,
     /// Fetched, and not handed out yet.
@@ -86,7 +99,7 @@ struct Lane {
     is_paused: bool,
 }
 
-impl Lane {
+impl Owned {
     fn is_readable(&self) -> bool {
         !self.is_paused && self.share.leaving == Leaving::No
     }
@@ -94,23 +107,37 @@ impl Lane {
     /// Goes on from `position`; what was fetched and not handed out is fetched again.
     fn rewind(&mut self, position: Option<Offset>) {
         self.rest = None;
+        self.lane.stay();
         if let Some(position) = position {
-            self.cursor.seek(position);
+            self.lane.seek(position);
             self.position = Some(position);
         }
     }
 
-    /// What comes next, up to `limits`; the cursor then stands behind it.
-    fn fetch(&mut self, limits: Limits) -> Result<Option<Fetched>, Error> {
+    /// A commit of this partition.
+    fn propose(&self, at: CommittedOffset) -> Proposed {
+        let place = self.lane.partition().clone();
+        let Share { shard: id, epoch, .. } = self.share;
+        Proposed { place, id, epoch, shard: self.lane.shard(), at }
+    }
+
+    /// What comes next, up to `limits`; the lane then stands behind it.
+    fn fetch(
+        &mut self,
+        limits: Limits,
+        on_out_of_range: Option<StartAt>,
+        fetch: &mut impl FnMut(&mut Lane, Wanted) -> Poll<Brought>,
+    ) -> Poll<Brought> {
+        let wanted = Wanted { max_bytes: limits.bytes, until: None, on_out_of_range };
         let mut next = match self.rest.take() {
             Some(rest) => rest,
-            None => match self.cursor.fetch(None, limits.bytes)? {
-                Some(fetched) => fetched,
-                None => return Ok(None),
+            None => match fetch(&mut self.lane, wanted) {
+                Poll::Ready(Ok(Some(fetched))) => fetched,
+                nothing => return nothing,
             },
         };
         self.rest = next.split_off(limits.records);
-        Ok(Some(next))
+        Poll::Ready(Ok(Some(next)))
     }
 }
 
@@ -126,11 +153,18 @@ impl Consumer {
     /// partition, which [`Error::partition`] names: it says so again each time it has its turn, until
     /// [`seek`](Self::seek) leads past it, and the others go on.
     pub fn poll(&mut self, timeout: Duration) -> Result<Batch, Error> {
+        self.stop_watching();
         let deadline = self.clock.monotonic().saturating_add(timeout);
         loop {
             self.catch_up().map_err(|error| self.told(error, "poll"))?;
-            let batch = self.collect().map_err(|error| self.told(error, "poll"))?;
-            if !batch.is_empty() || !self.wait(deadline) {
+            let batch = self.collect(|lane, wanted| Poll::Ready(lane.fetch(wanted)));
+            let batch = batch.map_err(|error| self.told(error, "poll"))?;
+            if !batch.is_empty() {
+                return Ok(batch);
+            }
+            // The first look at a partition may recover it, and lower what was committed.
+            let has_news = self.group.has_news(self.member, self.seen);
+            if !has_news && !self.wait(deadline) {
                 return Ok(batch);
             }
         }
@@ -145,11 +179,8 @@ impl Consumer {
     /// `Fenced`, `Closed`, and what the system says; the commit may then be found after a restart
     /// all the same.
     pub fn commit(&self) -> Result<(), Error> {
-        let parts = self.lanes.iter().filter_map(|lane| Some(self.part(lane, lane.position?)));
-        let parts = parts.collect::<Result<Vec<_>, _>>();
-        parts
-            .and_then(|parts| self.group.commit_owned(self.member, &parts))
-            .map_err(|error| self.told(error, "commit"))
+        let result = self.group.commit_owned(self.member, &self.handed_out());
+        result.map_err(|error| self.told(error, "commit"))
     }
 
     /// Commits everything of a record's partition up to this record, itself included.
@@ -157,8 +188,7 @@ impl Consumer {
     /// # Errors
     /// As for [`commit_offsets`](Self::commit_offsets).
     pub fn commit_through(&self, record: &impl Located) -> Result<(), Error> {
-        let next = Offset::new(record.offset().value().saturating_add(1));
-        self.commit_offsets([(record.topic_partition().clone(), CommittedOffset::at(next))])
+        self.commit_offsets([behind(record)])
     }
 
     /// Commits these offsets as one entry: all of them or none.
@@ -174,8 +204,7 @@ impl Consumer {
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, C)>,
     ) -> Result<(), Error> {
-        let part = |(place, at): (TopicPartition, C)| self.propose(&place, at.into());
-        let parts = offsets.into_iter().map(part).collect::<Result<Vec<_>, _>>();
+        let parts = self.propose_all(offsets);
         parts
             .and_then(|parts| self.group.commit(self.member, &parts))
             .map_err(|error| self.told(error, "commit"))
@@ -188,7 +217,7 @@ impl Consumer {
     /// # Errors
     /// `NotOwner`.
     pub fn seek(&mut self, partition: &TopicPartition, offset: Offset) -> Result<(), Error> {
-        self.lane_mut(partition)?.rewind(Some(offset));
+        self.owned_mut(partition)?.rewind(Some(offset));
         Ok(())
     }
 
@@ -197,7 +226,9 @@ impl Consumer {
     /// # Errors
     /// `NotOwner`.
     pub fn pause(&mut self, partition: &TopicPartition) -> Result<(), Error> {
-        self.lane_mut(partition)?.is_paused = true;
+        let owned = self.owned_mut(partition)?;
+        owned.is_paused = true;
+        owned.lane.stay();
         Ok(())
     }
 
@@ -206,7 +237,7 @@ impl Consumer {
     /// # Errors
     /// `NotOwner`.
     pub fn resume(&mut self, partition: &TopicPartition) -> Result<(), Error> {
-        self.lane_mut(partition)?.is_paused = false;
+        self.owned_mut(partition)?.is_paused = false;
         Ok(())
     }
 
@@ -216,7 +247,7 @@ impl Consumer {
     /// looked at yet.
     #[must_use]
     pub fn position(&self, partition: &TopicPartition) -> Option<Offset> {
-        self.lane(partition).and_then(|lane| lane.position)
+        self.owned(partition).and_then(|owned| owned.position)
     }
 
     /// What the group has committed of a partition, whoever owns it.
@@ -235,7 +266,7 @@ impl Consumer {
     /// The partitions that this member owns, in order, as far as its last poll knows.
     #[must_use]
     pub fn assignment(&self) -> Vec<TopicPartition> {
-        let owned = self.lanes.iter().map(|lane| lane.cursor.partition().clone());
+        let owned = self.owned.iter().map(|owned| owned.lane.partition().clone());
         owned.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -244,13 +275,13 @@ impl Consumer {
     /// # Errors
     /// What recovery meets on a partition's first use.
     pub fn lag(&self) -> Result<BTreeMap<TopicPartition, u64>, Error> {
-        let lag = |lane: &Lane| {
-            let (start, end) = lane.cursor.bounds()?;
-            let position = lane.position.unwrap_or(start);
-            let place = lane.cursor.partition().clone();
+        let lag = |owned: &Owned| {
+            let (start, end) = owned.lane.bounds()?;
+            let position = owned.position.unwrap_or(start);
+            let place = owned.lane.partition().clone();
             Ok((place, end.value().saturating_sub(position.value())))
         };
-        self.lanes.iter().map(lag).collect()
+        self.owned.iter().map(lag).collect()
     }
 
     /// The group.
@@ -267,15 +298,14 @@ impl Consumer {
 
     /// Leaves the group; what was not committed is given to others.
     ///
-    /// Dropping a consumer does the same and does not tell.
+    /// Commits that are under way come to their end first. Dropping a consumer does the same and
+    /// does not tell.
     ///
     /// # Errors
     /// `Fenced` if it was no member any more.
-    pub fn leave(self) -> Result<(), Error> {
-        match self.group.leave(self.member) {
-            true => Ok(()),
-            false => Err(self.told(Error::bare(ErrorKind::Fenced), "leave")),
-        }
+    pub fn leave(mut self) -> Result<(), Error> {
+        self.stop_watching();
+        self.commits.leave().wait()
     }
 
     /// Takes note of what the group has decided since the last poll.
@@ -287,13 +317,19 @@ impl Consumer {
         Ok(())
     }
 
-    /// Takes what the lanes have, each in its turn.
-    fn collect(&mut self) -> Result<Batch, Error> {
+    /// Takes what the partitions have, each in its turn.
+    fn collect(
+        &mut self,
+        mut fetch: impl FnMut(&mut Lane, Wanted) -> Poll<Brought>,
+    ) -> Result<Batch, Error> {
         let mut left = self.limits;
         let mut batch = Batch::default();
-        for _ in 0..self.lanes.len() {
-            let Some(mut lane) = self.lanes.pop_front() else { break };
-            let fetched = if lane.is_readable() { self.fetch(&mut lane, left) } else { Ok(None) };
+        for _ in 0..self.owned.len() {
+            let Some(mut owned) = self.owned.pop_front() else { break };
+            let fetched = match owned.is_readable() {
+                true => self.fetch(&mut owned, left, &mut fetch),
+                false => Ok(None),
+            };
             match fetched {
                 Ok(Some(part)) => {
                     left.records = left.records.saturating_sub(part.len());
@@ -303,16 +339,16 @@ impl Consumer {
                 Ok(None) => {}
                 // What was taken from others is handed out first; this one has the next turn.
                 Err(_) if !batch.is_empty() => {
-                    self.lanes.push_front(lane);
+                    self.owned.push_front(owned);
                     break;
                 }
                 Err(error) => {
-                    let error = error.of_partition(lane.cursor.partition());
-                    self.lanes.push_back(lane);
+                    let error = error.of_partition(owned.lane.partition());
+                    self.owned.push_back(owned);
                     return Err(error);
                 }
             }
-            self.lanes.push_back(lane);
+            self.owned.push_back(owned);
             if left.records == 0 || left.bytes == 0 {
                 break;
             }
@@ -320,28 +356,32 @@ impl Consumer {
         Ok(batch)
     }
 
-    /// What a lane has, if it is still this member's to hand out.
-    fn fetch(&self, lane: &mut Lane, limits: Limits) -> Result<Option<Fetched>, Error> {
-        let fetched = match lane.fetch(limits) {
-            Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {
-                let Some(start) = self.on_out_of_range else { return Err(error) };
-                let position = lane.cursor.find(start)?;
-                lane.rewind(Some(position));
-                lane.fetch(limits)
-            }
+    /// What a partition has, if it is still this member's to hand out.
+    fn fetch(
+        &self,
+        owned: &mut Owned,
+        limits: Limits,
+        fetch: &mut impl FnMut(&mut Lane, Wanted) -> Poll<Brought>,
+    ) -> Brought {
+        let part = match owned.fetch(limits, self.on_out_of_range, fetch) {
+            Poll::Ready(Ok(Some(part))) => part,
+            // The group is about to say that it is not as it was.
+            Poll::Ready(Err(_)) if !self.group.reads(self.member, owned.share) => return Ok(None),
             // The group is about to say that the topic is gone.
-            Err(error) if error.kind() == ErrorKind::UnknownTopic => Ok(None),
-            fetched => fetched,
+            Poll::Ready(Err(error)) if error.kind() == ErrorKind::UnknownTopic => return Ok(None),
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Ready(Ok(None)) => {
+                owned.position = Some(owned.lane.position());
+                return Ok(None);
+            }
+            Poll::Pending => return Ok(None),
         };
-        let Some(part) = fetched? else {
-            lane.position = Some(lane.cursor.position());
-            return Ok(None);
-        };
-        if !self.group.admit(self.member, lane.share, part.end()) {
-            lane.rewind(lane.position);
+        if !self.group.admit(self.member, owned.share, part.end()) {
+            // It may come to stay after all, and then goes on here.
+            owned.rewind(owned.position.or(Some(part.from())));
             return Ok(None);
         }
-        lane.position = Some(part.end());
+        owned.position = Some(part.end());
         Ok(Some(part))
     }
 
@@ -360,36 +400,53 @@ impl Consumer {
 
     /// Has `waiter` filled when a poll may find something; false if one may now.
     pub(crate) fn watch(&self, waiter: &Arc<Waiter<()>>) -> bool {
-        let mut lanes = self.lanes.iter().filter(|lane| lane.is_readable());
-        self.group.park(self.member, self.seen, waiter)
-            && lanes.all(|lane| lane.rest.is_none() && lane.cursor.watch(waiter))
+        self.group.park(self.member, self.seen, waiter) && self.watch_all(waiter)
     }
 
-    /// Undoes a watch, whatever it said.
+    /// Undoes a watch, whatever it said; the member may be late again.
     pub(crate) fn unwatch(&self, waiter: &Arc<Waiter<()>>) {
-        self.lanes.iter().for_each(|lane| lane.cursor.unwatch(waiter));
+        self.owned.iter().for_each(|owned| owned.lane.unwatch(waiter));
         self.group.unpark(self.member);
     }
 
-    fn lane(&self, partition: &TopicPartition) -> Option<&Lane> {
-        self.lanes.iter().find(|lane| lane.cursor.partition() == partition)
+    /// Has `waiter` filled when some partition has more; false if one has already.
+    fn watch_all(&self, waiter: &Arc<Waiter<()>>) -> bool {
+        let mut readable = self.owned.iter().filter(|owned| owned.is_readable());
+        readable.all(|owned| owned.rest.is_none() && owned.lane.watch(waiter))
     }
 
-    fn lane_mut(&mut self, partition: &TopicPartition) -> Result<&mut Lane, Error> {
-        let lane = self.lanes.iter_mut().find(|lane| lane.cursor.partition() == partition);
-        lane.ok_or_else(|| Error::new(ErrorKind::NotOwner, partition.to_string()))
+    fn stop_watching(&mut self) {
+        if let Some(waiter) = self.watcher.take() {
+            self.unwatch(&waiter);
+        }
     }
 
-    fn propose(&self, partition: &TopicPartition, at: CommittedOffset) -> Result<Proposed, Error> {
-        let lane = self.lane(partition);
-        let lane = lane.ok_or_else(|| Error::new(ErrorKind::NotOwner, partition.to_string()))?;
-        Ok(Proposed { at, ..self.part(lane, Offset::ZERO)? })
+    fn owned(&self, partition: &TopicPartition) -> Option<&Owned> {
+        self.owned.iter().find(|owned| owned.lane.partition() == partition)
     }
 
-    fn part(&self, lane: &Lane, position: Offset) -> Result<Proposed, Error> {
-        let at = CommittedOffset::at(position);
-        let place = lane.cursor.partition().clone();
-        Ok(Proposed { place, id: lane.share.shard, shard: lane.cursor.shard(), at })
+    fn owned_mut(&mut self, partition: &TopicPartition) -> Result<&mut Owned, Error> {
+        let owned = self.owned.iter_mut().find(|owned| owned.lane.partition() == partition);
+        owned.ok_or_else(|| Error::new(ErrorKind::NotOwner, partition.to_string()))
+    }
+
+    /// Everything that was handed out, as a commit of it would say.
+    fn handed_out(&self) -> Vec<Proposed> {
+        let parts = self.owned.iter();
+        parts.filter_map(|owned| Some(owned.propose(owned.position?.into()))).collect()
+    }
+
+    fn propose_all<C: Into<CommittedOffset>>(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, C)>,
+    ) -> Result<Vec<Proposed>, Error> {
+        let propose = |(partition, at): (TopicPartition, C)| {
+            let owned = self.owned(&partition);
+            let owned =
+                owned.ok_or_else(|| Error::new(ErrorKind::NotOwner, partition.to_string()))?;
+            Ok(owned.propose(at.into()))
+        };
+        offsets.into_iter().map(propose).collect()
     }
 
     fn told(&self, error: Error, verb: &str) -> Error {
@@ -397,9 +454,16 @@ impl Consumer {
     }
 }
 
+/// What is committed with a record: the offset behind it.
+fn behind(record: &impl Located) -> (TopicPartition, CommittedOffset) {
+    let next = Offset::new(record.offset().value().saturating_add(1));
+    (record.topic_partition().clone(), CommittedOffset::at(next))
+}
+
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.group.leave(self.member);
+        self.stop_watching();
+        let _left = self.commits.leave();
     }
 }
 
@@ -408,7 +472,7 @@ impl std::fmt::Debug for Consumer {
         f.debug_struct("Consumer")
             .field("group", &self.group)
             .field("member", &self.member)
-            .field("lanes", &self.lanes)
+            .field("owned", &self.owned)
             .finish_non_exhaustive()
     }
 }

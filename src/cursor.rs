@@ -5,12 +5,12 @@ use crate::format::batch::{Records, StoredBatch};
 use crate::offset::{Offset, StartAt, TopicPartition};
 use crate::record::RecordRef;
 use crate::storage::store::PartitionShard;
-use crate::storage::view::Bookmark;
+use crate::storage::view::{Bookmark, View};
 use crate::storage::waiter::Waiter;
 use crate::sync::Arc;
 
 /// A position in one partition.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cursor {
     partition: TopicPartition,
     shard: Arc<PartitionShard>,
@@ -19,6 +19,27 @@ pub(crate) struct Cursor {
     incarnation: u64,
     /// The position is where the partition begins, which was not looked up yet.
     is_earliest: bool,
+}
+
+/// What a fetch is to bring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// About how much; one batch is always brought.
+    pub(crate) max_bytes: usize,
+    /// Where to stop, if at all.
+    pub(crate) until: Option<Offset>,
+    /// Where to go on if retention has passed the position; none tells of it instead.
+    pub(crate) on_out_of_range: Option<StartAt>,
+}
+
+/// What a look at the memory of a partition has found.
+enum Look {
+    Found(Option<Fetched>),
+    /// What comes next stands in files only.
+    InFiles {
+        view: Arc<View>,
+        end: Offset,
+    },
 }
 
 impl Cursor {
@@ -106,32 +127,69 @@ impl Cursor {
         self.shard.unwatch(watcher);
     }
 
-    /// The next batches, about `max_bytes` of them; none at the end of what can be seen, or at
-    /// `until`.
+    /// The next batches; none at the end of what can be seen, or at the end of what is wanted.
     ///
     /// # Errors
     /// `Corrupt` or `MissingSegment` with the offsets that cannot be read, `OffsetOutOfRange` if
     /// retention has passed the position, `Closed` or `UnknownTopic` if the log was closed or
     /// the topic deleted.
-    pub(crate) fn fetch(
+    pub(crate) fn fetch(&mut self, wanted: Wanted) -> Result<Option<Fetched>, Error> {
+        match (self.fetch_from_here(wanted), wanted.on_out_of_range) {
+            (Err(error), Some(start)) if error.kind() == ErrorKind::OffsetOutOfRange => {
+                let position = self.find(start)?;
+                self.seek(position);
+                self.fetch_from_here(wanted)
+            }
+            (fetched, _) => fetched,
+        }
+    }
+
+    /// The same as far as memory knows; none if files must be looked at.
+    pub(crate) fn fetch_from_memory(
         &mut self,
-        until: Option<Offset>,
-        max_bytes: usize,
-    ) -> Result<Option<Fetched>, Error> {
+        wanted: Wanted,
+    ) -> Option<Result<Option<Fetched>, Error>> {
+        if !self.shard.is_opened() {
+            return None;
+        }
+        match self.look(wanted) {
+            Ok(Look::Found(found)) => Some(Ok(found)),
+            Ok(Look::InFiles { .. }) => None,
+            Err(error) => {
+                let moves =
+                    error.kind() == ErrorKind::OffsetOutOfRange && wanted.on_out_of_range.is_some();
+                (!moves).then_some(Err(error))
+            }
+        }
+    }
+
+    fn fetch_from_here(&mut self, wanted: Wanted) -> Result<Option<Fetched>, Error> {
         loop {
-            match self.fetch_once(until, max_bytes) {
+            match self.fetch_once(wanted) {
                 Err(error) if looks_again(&self.shard, &error, self.incarnation)? => {}
                 fetched => return fetched,
             }
         }
     }
 
-    fn fetch_once(
-        &mut self,
-        until: Option<Offset>,
-        max_bytes: usize,
-    ) -> Result<Option<Fetched>, Error> {
+    fn fetch_once(&mut self, wanted: Wanted) -> Result<Option<Fetched>, Error> {
         self.shard.ensure_open()?;
+        match self.look(wanted)? {
+            Look::Found(found) => Ok(found),
+            Look::InFiles { view, end } => {
+                let fetched = view.fetch(self.position, end, self.bookmark, wanted.max_bytes);
+                // The files of a deleted topic go, whoever is reading them.
+                let closed = || self.shard.observe(|commit, _, _| commit.closed().cloned());
+                let (chunk, bookmark) = fetched.map_err(|error| closed().unwrap_or(error))?;
+                self.bookmark = Some(bookmark);
+                self.step_behind(chunk.batches).map(Some)
+            }
+        }
+    }
+
+    /// What the memory of the partition has; it must have been opened before.
+    fn look(&mut self, wanted: Wanted) -> Result<Look, Error> {
+        let Wanted { until, max_bytes, .. } = wanted;
         if std::mem::take(&mut self.is_earliest) {
             self.position = self.shard.observe(|_, view, _| view.start);
         }
@@ -155,26 +213,19 @@ impl Cursor {
             return Err(Error::out_of_range(from, start..end));
         }
         let end = until.map_or(end, |until| end.min(until));
-        if from >= end {
-            return Ok(None);
+        match tail {
+            _ if from >= end => Ok(Look::Found(None)),
+            Some(batches) => Ok(Look::Found(Some(self.step_behind(batches)?))),
+            None => Ok(Look::InFiles { view, end }),
         }
-        let batches = match tail {
-            Some(batches) => batches,
-            None => {
-                let fetched = view.fetch(from, end, self.bookmark, max_bytes);
-                // The files of a deleted topic go, whoever is reading them.
-                let closed = || self.shard.observe(|commit, _, _| commit.closed().cloned());
-                let (chunk, bookmark) = fetched.map_err(|error| closed().unwrap_or(error))?;
-                self.bookmark = Some(bookmark);
-                chunk.batches
-            }
-        };
+    }
+
+    fn step_behind(&mut self, batches: Vec<StoredBatch>) -> Result<Fetched, Error> {
         let Some(last) = batches.last() else {
             return Err(Error::new(ErrorKind::Corrupt, "a fetch below the visible end was empty"));
         };
-        self.position = last.header().end_offset();
-        let end = self.position;
-        Ok(Some(Fetched { partition: self.partition.clone(), from, end, batches }))
+        let from = std::mem::replace(&mut self.position, last.header().end_offset());
+        Ok(Fetched { partition: self.partition.clone(), from, end: self.position, batches })
     }
 }
 
@@ -225,6 +276,11 @@ impl Fetched {
     /// The memory that they take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.batches.iter().map(StoredBatch::len).sum()
+    }
+
+    /// The offset of the first one.
+    pub(crate) fn from(&self) -> Offset {
+        self.from
     }
 
     /// The offset behind the last one.

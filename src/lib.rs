@@ -66,6 +66,8 @@
 //!   would choose.
 //! * [`Consumer`], made by a [`ConsumerBuilder`]: reading as a member of a group, which shares out
 //!   partitions and remembers how far it is. [`assignor`] says which member reads what.
+//! * Async code: verbs that may wait have a twin that ends in `_async`, for any runtime. Feature `stream`
+//!   makes streams of readers and consumers; [`Consumer::into_channel`] puts one behind a channel.
 //! * [`dlq`] shows the records that a group could not handle, and has them handled again;
 //!   [`retry`] says how long to wait between two attempts.
 #![cfg_attr(
@@ -77,6 +79,7 @@
 //! decisions behind them.
 #![forbid(unsafe_code)]
 
+mod away;
 mod catalog;
 mod config;
 mod consumer;
@@ -93,6 +96,7 @@ mod glob;
 mod group;
 #[cfg(feature = "json")]
 mod json;
+mod lane;
 mod limits;
 mod log;
 mod name;
@@ -106,6 +110,8 @@ mod reset;
 pub mod retry;
 mod role;
 mod storage;
+#[cfg(feature = "stream")]
+mod stream;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -114,6 +120,8 @@ pub mod worker;
 pub use config::{BackgroundError, LogOptions, Retention, SyncPolicy, TopicConfig};
 pub use consumer::Consumer;
 pub use consumer::builder::ConsumerBuilder;
+pub use consumer::channel::Acker;
+pub use consumer::commits::PendingCommit;
 pub use cursor::{Batch, BatchIter};
 pub use error::{Error, ErrorKind, Fate};
 pub use glob::{InvalidGlob, TopicGlob};
@@ -133,6 +141,8 @@ pub use report::{
 };
 pub use reset::{GroupReset, PartitionReset};
 pub use role::TopicRole;
+#[cfg(feature = "stream")]
+pub use stream::{BatchStream, RecordStream};
 
 /// The programs in the README, compiled as tests.
 #[cfg(doctest)]

@@ -26,6 +26,7 @@ use crate::storage::tail::Positions;
 use crate::storage::tail::{BackgroundFailure, Serve};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
+mod closing;
 mod groups;
 mod inner;
 mod roles;

@@ -1,12 +1,16 @@
 //! Replay without a group: one partition or all of a topic, from any offset or time.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::away::Away;
 use crate::catalog::Topic;
-use crate::cursor::{Batch, Cursor};
+use crate::cursor::{Batch, Cursor, Wanted};
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind};
+use crate::lane::{Brought, Lane, Trips};
 use crate::limits::{FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_BYTES_MIN};
 use crate::offset::{Offset, PartitionId, StartAt};
 use crate::record::StoredRecord;
@@ -80,6 +84,9 @@ impl ReaderBuilder {
 
     /// Finds the positions and opens the reader.
     ///
+    /// Positions are found in files, on the calling thread; [`open_async`](Self::open_async) finds
+    /// them on another one.
+    ///
     /// # Errors
     /// `UnknownTopic`, `UnknownPartition`, `InvalidConfig`, `OffsetOutOfRange` with the range that
     /// is there, and what recovery meets on the partition's first use.
@@ -102,7 +109,7 @@ impl ReaderBuilder {
             let cursor = Cursor::open(topic.partition(partition), shard, self.start);
             let cursor = cursor.map_err(told)?;
             let until = self.stop_at_end.then(|| cursor.visible_end());
-            lanes.push_back(Lane { cursor, until, failed: false });
+            lanes.push_back(Part { lane: Lane::new(cursor), until, failed: false });
         }
         Ok(Reader {
             topic,
@@ -110,7 +117,17 @@ impl ReaderBuilder {
             lanes,
             fetch_bytes: self.fetch_bytes,
             ready: VecDeque::new(),
+            watcher: None,
         })
+    }
+
+    /// Opens the reader without touching a file on the caller's thread.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub async fn open_async(self) -> Result<Reader, Error> {
+        let store = Arc::clone(self.topic.as_ref().map_err(Error::clone)?.store());
+        Away::start(&store, move || self.open()).await?
     }
 }
 
@@ -119,7 +136,7 @@ impl ReaderBuilder {
 /// Within a partition, records come in the order of their offsets. Across partitions they come
 /// batch by batch, the partitions taking turns; there is no order between them. As an iterator it
 /// gives owned records; it waits at the end unless [`stop_at_end`](ReaderBuilder::stop_at_end) was
-/// asked for.
+/// asked for. With feature `stream`, `into_stream` makes an async stream of it.
 ///
 /// An error is given once, and reading can go on behind it: `Corrupt` and `MissingSegment` name the
 /// offsets that cannot be read, and the next record is the first one behind them. A partition that
@@ -129,24 +146,22 @@ impl ReaderBuilder {
 pub struct Reader {
     topic: Arc<Topic>,
     clock: Arc<dyn Clock>,
-    lanes: VecDeque<Lane>,
+    /// In the order of their turns.
+    lanes: VecDeque<Part>,
     fetch_bytes: usize,
     ready: VecDeque<StoredRecord>,
+    /// What the partitions wake for a task that waits.
+    watcher: Option<Arc<Waiter<()>>>,
 }
 
+/// One partition that the reader reads.
 #[derive(Debug)]
-struct Lane {
-    cursor: Cursor,
+struct Part {
+    lane: Lane,
     /// Where to stop, if at all.
     until: Option<Offset>,
     /// It has met an error that it cannot go on behind, until it is sent elsewhere.
     failed: bool,
-}
-
-impl Lane {
-    fn is_done(&self) -> bool {
-        self.failed || self.until.is_some_and(|until| self.cursor.position() >= until)
-    }
 }
 
 impl Reader {
@@ -165,9 +180,9 @@ impl Reader {
     /// The offset that is read next in a partition; none if the reader does not read it.
     #[must_use]
     pub fn position(&self, partition: PartitionId) -> Option<Offset> {
-        let lane = self.lanes.iter().find(|lane| lane.cursor.partition().partition() == partition);
+        let part = self.lanes.iter().find(|part| part.lane.partition().partition() == partition);
         let ready = self.ready.iter().find(|record| record.partition() == partition);
-        ready.map(StoredRecord::offset).or(lane.map(|lane| lane.cursor.position()))
+        ready.map(StoredRecord::offset).or(part.map(|part| part.lane.position()))
     }
 
     /// Goes on from `offset` in a partition.
@@ -178,55 +193,129 @@ impl Reader {
     /// `UnknownPartition` if the reader does not read it.
     pub fn seek(&mut self, partition: PartitionId, offset: Offset) -> Result<(), Error> {
         let topic = self.topic.name.clone();
-        let mut lanes = self.lanes.iter_mut();
-        let lane = lanes.find(|lane| lane.cursor.partition().partition() == partition);
-        let lane = lane.ok_or_else(|| {
+        let mut parts = self.lanes.iter_mut();
+        let part = parts.find(|part| part.lane.partition().partition() == partition);
+        let part = part.ok_or_else(|| {
             let text = format!("{topic}/{partition} is not read here");
             Error::new(ErrorKind::UnknownPartition, text)
         })?;
-        lane.cursor.seek(offset);
-        lane.failed = false;
+        part.lane.seek(offset);
+        part.failed = false;
         self.ready.retain(|record| record.partition() != partition);
         Ok(())
     }
 
     fn next_within(&mut self, timeout: Option<Duration>) -> Option<Result<Batch, Error>> {
+        self.stop_watching();
         let deadline = timeout.map(|timeout| self.clock.monotonic().saturating_add(timeout));
         loop {
-            if let Some(found) = self.fetch_any() {
+            if let Some(found) = self.fetch_any(|lane, wanted| Poll::Ready(lane.fetch(wanted))) {
                 return Some(found);
             }
-            if self.lanes.iter().all(Lane::is_done) {
-                return None;
-            }
-            if !self.wait(deadline) {
+            if self.is_done() || !self.wait(deadline) {
                 return None;
             }
         }
     }
 
+    /// The next records of some partition, awaited; `None` is the end.
+    ///
+    /// No file is touched on the caller's thread: what is not in memory is read by the log's own
+    /// threads. The future can be dropped at any time, and nothing is lost: what is being read then
+    /// is found by the next call, async or not.
+    ///
+    /// # Examples
+    /// ```
+    /// use brooklet::{Log, Record, TopicConfig};
+    ///
+    /// # pollster::block_on(async {
+    /// let log = Log::in_memory()?;
+    /// log.create_topic("orders", TopicConfig::new())?;
+    /// log.producer("orders")?.submit(Record::new("created")).await?;
+    /// let mut reader = log.reader("orders").stop_at_end().open_async().await?;
+    /// let batch = reader.next_batch_async().await.expect("one record")?;
+    /// assert_eq!(batch.len(), 1);
+    /// assert!(reader.next_batch_async().await.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn next_batch_async(&mut self) -> Option<Result<Batch, Error>> {
+        poll_fn(|context| self.poll_batch(context)).await
+    }
+
+    /// The next records, if there are any now; otherwise the task of `context` is woken once there
+    /// may be.
+    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+        self.stop_watching();
+        loop {
+            let parts = self.lanes.iter().filter(|part| !part.is_done());
+            let store = Arc::clone(self.topic.store());
+            let mut trips = Trips::among(&store, parts.map(|part| &part.lane));
+            let found = self.fetch_any(|lane, wanted| lane.poll_fetch(context, wanted, &mut trips));
+            if found.is_some() || self.is_done() {
+                return Poll::Ready(found);
+            }
+            if self.start_watching(context) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// The next record, if there is one now.
+    #[cfg(feature = "stream")]
+    pub(crate) fn poll_record(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<StoredRecord, Error>>> {
+        loop {
+            if let Some(record) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(record)));
+            }
+            match std::task::ready!(self.poll_batch(context)) {
+                Some(Ok(batch)) => self.unpack(&batch),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn unpack(&mut self, batch: &Batch) {
+        self.ready.extend(batch.iter().map(|record| record.to_stored()));
+    }
+
+    fn is_done(&self) -> bool {
+        self.lanes.iter().all(Part::is_done)
+    }
+
     /// Looks at every partition once, beginning behind the one that was read last.
-    fn fetch_any(&mut self) -> Option<Result<Batch, Error>> {
+    fn fetch_any(
+        &mut self,
+        mut fetch: impl FnMut(&mut Lane, Wanted) -> Poll<Brought>,
+    ) -> Option<Result<Batch, Error>> {
         for _ in 0..self.lanes.len() {
-            let mut lane = self.lanes.pop_front()?;
-            let fetched = if lane.is_done() {
-                Ok(None)
-            } else {
-                lane.cursor.fetch(lane.until, self.fetch_bytes)
+            let mut part = self.lanes.pop_front()?;
+            let wanted =
+                Wanted { max_bytes: self.fetch_bytes, until: part.until, on_out_of_range: None };
+            let fetched = match part.is_done() {
+                true => Poll::Pending,
+                false => fetch(&mut part.lane, wanted),
             };
-            if let Err(error) = &fetched {
-                lane.failed = !lane.pass_over(error);
+            if let Poll::Ready(Err(error)) = &fetched {
+                part.failed = !part.pass_over(error);
                 if matches!(error.kind(), ErrorKind::Closed | ErrorKind::UnknownTopic) {
                     // The other partitions could only say the same.
-                    self.lanes.iter_mut().for_each(|lane| lane.failed = true);
+                    self.lanes.iter_mut().for_each(|part| part.failed = true);
                 }
             }
-            let place = lane.cursor.partition().clone();
-            self.lanes.push_back(lane);
+            let place = part.lane.partition().clone();
+            self.lanes.push_back(part);
             match fetched {
-                Ok(Some(fetched)) => return Some(Ok(Batch::of(fetched))),
-                Ok(None) => {}
-                Err(error) => return Some(Err(error.during(format_args!("read {place}")))),
+                Poll::Ready(Ok(Some(fetched))) => return Some(Ok(Batch::of(fetched))),
+                Poll::Ready(Ok(None)) | Poll::Pending => {}
+                Poll::Ready(Err(error)) => {
+                    return Some(Err(error.during(format_args!("read {place}"))));
+                }
             }
         }
         None
@@ -238,10 +327,8 @@ impl Reader {
             return false;
         }
         let waiter = Arc::new(Waiter::default());
-        let parked = self.lanes.iter().filter(|lane| !lane.is_done());
-        let nothing_new = parked.clone().all(|lane| lane.cursor.watch(&waiter));
         let mut in_time = true;
-        if nothing_new {
+        if self.watch(&waiter) {
             in_time = match deadline {
                 None => {
                     let _ = waiter.wait();
@@ -253,17 +340,56 @@ impl Reader {
                 }
             };
         }
-        parked.for_each(|lane| lane.cursor.unwatch(&waiter));
+        self.unwatch(&waiter);
         in_time
+    }
+
+    /// Has the task of `context` woken when there may be more; false if there may be already.
+    fn start_watching(&mut self, context: &mut Context<'_>) -> bool {
+        let waiter = Arc::new(Waiter::default());
+        let _not_yet = waiter.poll(context.waker());
+        let lanes = self.lanes.iter().filter(|part| !part.is_done()).map(|part| &part.lane);
+        let is_quiet = !Trips::are_missed(lanes) && self.watch(&waiter);
+        self.watcher = Some(waiter);
+        if !is_quiet {
+            self.stop_watching();
+        }
+        is_quiet
+    }
+
+    fn stop_watching(&mut self) {
+        if let Some(waiter) = self.watcher.take() {
+            self.unwatch(&waiter);
+        }
+    }
+
+    /// Has `waiter` filled when some partition has more; false if one has already.
+    fn watch(&self, waiter: &Arc<Waiter<()>>) -> bool {
+        let mut parts = self.lanes.iter().filter(|part| !part.is_done());
+        parts.all(|part| part.lane.watch(waiter))
+    }
+
+    fn unwatch(&self, waiter: &Arc<Waiter<()>>) {
+        self.lanes.iter().for_each(|part| part.lane.unwatch(waiter));
     }
 }
 
-impl Lane {
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.stop_watching();
+    }
+}
+
+impl Part {
+    fn is_done(&self) -> bool {
+        self.failed || self.until.is_some_and(|until| self.lane.position() >= until)
+    }
+
     /// Steps behind what cannot be read; false if there is nothing behind it to go on with.
     fn pass_over(&mut self, error: &Error) -> bool {
         match (error.kind(), error.lost_range()) {
-            (_, Some(lost)) if lost.end > self.cursor.position() => {
-                self.cursor.seek(lost.end);
+            (_, Some(lost)) if lost.end > self.lane.position() => {
+                self.lane.seek(lost.end);
                 true
             }
             (ErrorKind::Io, _) => true,
@@ -281,7 +407,7 @@ impl Iterator for Reader {
                 return Some(Ok(record));
             }
             match self.next_batch()? {
-                Ok(batch) => self.ready.extend(batch.iter().map(|record| record.to_stored())),
+                Ok(batch) => self.unpack(&batch),
                 Err(error) => return Some(Err(error)),
             }
         }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crate::away::Away;
 use crate::catalog::{Topic, Topics};
+use crate::consumer::commits::Commits;
 use crate::consumer::{Consumer, Limits};
 use crate::cursor::Cursor;
 use crate::env::Clock;
@@ -15,6 +17,7 @@ use crate::group::hand_over::RebalanceListener;
 use crate::limits::{FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_BYTES_MIN};
 use crate::name::TopicName;
 use crate::offset::{Offset, PartitionId, ShardId, StartAt};
+use crate::storage::store::Store;
 use crate::sync::Arc;
 
 /// Says what a consumer reads and how, before it joins its group.
@@ -38,6 +41,7 @@ pub struct ConsumerBuilder {
 pub(crate) struct Home {
     pub(crate) group: Arc<Group>,
     pub(crate) topics: Arc<Topics>,
+    pub(crate) store: Arc<Store>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -113,7 +117,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// About how many bytes a poll hands out at most: 64 KiB to 64 MiB, by default 1 MiB.
+    /// About how many bytes a poll hands out at most: 1 KiB to 64 MiB, by default 512 KiB.
     ///
     /// One batch is always handed out, however large.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
@@ -145,31 +149,50 @@ impl ConsumerBuilder {
 
     /// Joins the group.
     ///
+    /// First positions are found and committed on the calling thread;
+    /// [`open_async`](Self::open_async) does that on another one.
+    ///
     /// # Errors
     /// `InvalidName`, `InvalidConfig`, `UnknownTopic`, `OffsetOutOfRange` if an offset to start at
     /// is not there, `ReadOnly`, `Closed`, what recovery meets on a partition's first use, and what
     /// the system says when first positions are committed.
     pub fn open(self) -> Result<Consumer, Error> {
-        let Home { group, topics, clock } = self.home?;
+        let Home { group, topics, store, clock } = self.home?;
         let told = |error: Error| error.during(format_args!("join {}", group.name()));
         check(self.limits, self.patience).map_err(told)?;
         let mut subscription = subscription(&topics, &self.topics, &self.patterns).map_err(told)?;
         seed(&group, &topics, &subscription, self.start).map_err(told)?;
         subscription.redriven_to = self.reads_redriven.then(|| group.name().clone());
         let member = group.join(subscription, self.patience, self.assignor).map_err(told)?;
+        let commits = Commits::new(&group, member, &store);
         let mut consumer = Consumer {
             group,
             member,
             topics,
+            store,
             clock,
-            lanes: VecDeque::new(),
+            commits,
+            owned: VecDeque::new(),
             seen: 0,
             limits: self.limits,
             listener: self.listener.0,
             on_out_of_range: self.on_out_of_range,
+            watcher: None,
         };
         consumer.catch_up()?;
         Ok(consumer)
+    }
+
+    /// Joins the group without touching a file on the caller's thread.
+    ///
+    /// The listener may be told of the first partitions on another thread. A dropped future leaves
+    /// the joining going, and the member leaves again.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub async fn open_async(self) -> Result<Consumer, Error> {
+        let store = Arc::clone(&self.home.as_ref().map_err(Error::clone)?.store);
+        Away::start(&store, move || self.open()).await?
     }
 }
 

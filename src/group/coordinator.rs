@@ -60,8 +60,8 @@ struct State {
     parked: BTreeMap<MemberId, Arc<Waiter<()>>>,
     last_member: u64,
     last_commit: u64,
-    /// A look at who is late is on its way.
-    is_watched: bool,
+    /// When somebody will look who is late.
+    watched: Option<Duration>,
     /// Why nothing happens here any more.
     closed: Option<Error>,
 }
@@ -90,8 +90,8 @@ struct Position {
     queued: Option<Committed>,
     /// The last commit that the journal has confirmed.
     stands: Option<Committed>,
-    /// The end of what was handed out, as long as no commit covers it.
-    delivered: Option<Offset>,
+    /// The end of what was handed out, as long as no commit covers it, and under which epoch.
+    delivered: Option<(u64, Offset)>,
     /// What was committed when the log was opened.
     at_open: Option<Offset>,
 }
@@ -116,6 +116,9 @@ impl Plan {
         assign::target(assignor, &members.collect::<Vec<_>>(), &offered.collect::<Vec<_>>())
     }
 }
+
+/// How many partitions the topics of a group have, and which of them each member reads.
+type LookedUp = (BTreeMap<TopicId, u32>, BTreeMap<MemberId, BTreeSet<TopicId>>);
 
 /// What of a group a member has not seen yet.
 #[derive(Debug)]
@@ -199,17 +202,33 @@ impl Group {
     }
 
     /// Takes note of topics that were made, grown or deleted.
+    ///
+    /// They are looked up with no lock held, so that two who do this at once may take note in the
+    /// wrong order: whoever comes last finds that out, and does it again.
     pub(crate) fn notice_topics(&self) {
         let Ok(topics) = self.topics() else { return };
-        let subscriptions = self.state.with(|state| state.subscriptions.clone());
-        let mut counts = BTreeMap::new();
-        let mut wanted = BTreeMap::new();
-        for (member, subscription) in subscriptions {
-            let resolved = subscription.resolve(&topics);
-            wanted.insert(member, resolved.keys().copied().collect());
-            counts.extend(resolved);
+        let mut found = self.look_up(&topics);
+        loop {
+            let (counts, wanted) = found.clone();
+            self.apply(Event::Topics { counts, wanted });
+            let again = self.look_up(&topics);
+            if again == found {
+                return;
+            }
+            found = again;
         }
-        self.apply(Event::Topics { counts, wanted });
+    }
+
+    /// How many partitions the topics have that somebody reads, and what each member reads.
+    fn look_up(&self, topics: &Topics) -> LookedUp {
+        let subscriptions = self.state.with(|state| state.subscriptions.clone());
+        let mut found = LookedUp::default();
+        for (member, subscription) in subscriptions {
+            let resolved = subscription.resolve(topics);
+            found.1.insert(member, resolved.keys().copied().collect());
+            found.0.extend(resolved);
+        }
+        found
     }
 
     /// A member polls; what it has not seen yet, if there is anything.
@@ -252,9 +271,13 @@ impl Group {
         self.watch_the_clock();
     }
 
-    /// Owners were told that these partitions are to leave them.
-    pub(crate) fn told(&self, share: Share) {
-        self.apply(Event::Told(share));
+    /// An owner is told that a partition is to leave it; false if it has come to stay meanwhile.
+    pub(crate) fn told(&self, share: Share) -> bool {
+        let told = self.with_effects(|state, now| {
+            let effects = state.membership.apply(Event::Told(share), now);
+            Ok((state.membership.is_told(share), effects))
+        });
+        told.unwrap_or(false)
     }
 
     /// An owner lets go of a partition that is to leave it.
@@ -270,13 +293,25 @@ impl Group {
             let admitted = state.membership.may_read(member, share.shard, share.epoch);
             if admitted {
                 let position = state.positions.entry(share.shard).or_default();
-                position.delivered = position.delivered.max(Some(end));
+                // What an earlier owner was given is outstanding no more.
+                let before = position.delivered.filter(|(epoch, _)| *epoch == share.epoch);
+                position.delivered = before.max(Some((share.epoch, end)));
                 if !position.is_covered() {
                     state.membership.apply(Event::Delivered(share.shard), now);
                 }
             }
             admitted
         })
+    }
+
+    /// Whether an assignment still is as it was given.
+    pub(crate) fn reads(&self, member: MemberId, share: Share) -> bool {
+        self.state.with(|state| state.membership.may_read(member, share.shard, share.epoch))
+    }
+
+    /// Whether there is anything that a member has not seen that has seen version `seen`.
+    pub(crate) fn has_news(&self, member: MemberId, seen: u64) -> bool {
+        self.state.with(|state| state.membership.version(member) != Some(seen))
     }
 
     /// What is committed of a partition, as far as the journal has confirmed it.
@@ -302,7 +337,7 @@ impl Group {
         })
     }
 
-    /// Whether the group has a position in some partition of a topic.
+    /// Whether the group reads a topic, or has a position in some partition of it.
     pub(crate) fn knows(&self, topic: TopicId) -> bool {
         self.state.with(|state| state.knows(topic))
     }
@@ -399,8 +434,9 @@ impl Group {
     fn watch_the_clock(&self) {
         let now = self.now();
         let next = self.state.with(|state| {
-            let next = state.membership.next_deadline().filter(|_| !state.is_watched);
-            state.is_watched |= next.is_some();
+            let is_sooner = |at: &Duration| state.watched.is_none_or(|watched| *at < watched);
+            let next = state.membership.next_deadline().filter(is_sooner);
+            state.watched = next.or(state.watched);
             next
         });
         if let (Some(at), Some(store), Some(me)) =
@@ -426,7 +462,9 @@ impl Group {
 
 impl Serve for Group {
     fn serve(&self) {
-        self.state.with(|state| state.is_watched = false);
+        let now = self.now();
+        // One that was asked for before a sooner one comes on top of what is to come.
+        self.state.with(|state| state.watched = state.watched.filter(|at| *at > now));
         self.tick();
         self.watch_the_clock();
     }
@@ -458,7 +496,9 @@ impl State {
         let first = ShardId { topic, partition: PartitionId::ZERO };
         let of_topic = self.positions.range(first..);
         let mut of_topic = of_topic.take_while(|(shard, _)| shard.topic == topic);
-        of_topic.any(|(_, position)| position.queued.is_some())
+        // Members may have been given records of it before anything was committed.
+        self.membership.topics().contains_key(&topic)
+            || of_topic.any(|(_, position)| position.stands.is_some())
     }
 
     fn plan(&self) -> Plan {
@@ -481,7 +521,7 @@ impl Position {
     /// Whether everything that was handed out is committed.
     fn is_covered(&self) -> bool {
         let queued = self.queued.as_ref().map(|committed| committed.at.offset());
-        self.delivered.is_none_or(|delivered| queued.is_some_and(|queued| delivered <= queued))
+        self.delivered.is_none_or(|(_, end)| queued.is_some_and(|queued| end <= queued))
     }
 }
 

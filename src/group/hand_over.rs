@@ -48,6 +48,12 @@ pub trait RebalanceListener: Send {
 #[derive(Debug)]
 #[must_use = "dropping it hands the partition over"]
 pub struct HandOver {
+    claim: Arc<Claim>,
+}
+
+/// What all tokens of one revocation share; the partition goes with the last of them.
+#[derive(Debug)]
+struct Claim {
     group: Arc<Group>,
     share: Share,
     partition: TopicPartition,
@@ -55,17 +61,22 @@ pub struct HandOver {
 
 impl HandOver {
     pub(crate) fn new(group: Arc<Group>, share: Share, partition: TopicPartition) -> Self {
-        Self { group, share, partition }
+        Self { claim: Arc::new(Claim { group, share, partition }) }
+    }
+
+    /// A second token for the same partition: it goes when both are dropped.
+    pub(crate) fn split(&self) -> Self {
+        Self { claim: Arc::clone(&self.claim) }
     }
 
     /// The partition.
     #[must_use]
     pub fn partition(&self) -> &TopicPartition {
-        &self.partition
+        &self.claim.partition
     }
 }
 
-impl Drop for HandOver {
+impl Drop for Claim {
     fn drop(&mut self) {
         self.group.hand_over(self.share);
     }

@@ -93,6 +93,8 @@ pub(crate) enum Event {
     Delivered(ShardId),
     /// A commit covers everything that was handed out of a partition.
     Covered(ShardId),
+    /// What the owner of a partition has of it was lost: it begins anew, like a new owner.
+    Renew(ShardId),
     /// Everybody goes.
     Disband,
     /// Time has passed.
@@ -158,10 +160,15 @@ impl Membership {
                 self.set_outstanding(shard, false);
                 self.approach(shard, &mut effects);
             }
+            Event::Renew(shard) => {
+                self.take_from_owner(shard, &mut effects);
+                self.approach(shard, &mut effects);
+            }
             Event::Disband => {
                 effects.fenced.extend(self.members.keys());
                 self.members.clear();
                 self.holdings.clear();
+                self.topics.clear();
                 self.begin_generation();
             }
             Event::Tick => {
@@ -224,9 +231,10 @@ impl Membership {
         given.map(|(shard, _)| *shard).collect()
     }
 
-    /// The owner of a partition.
-    pub(crate) fn owner(&self, shard: ShardId) -> Option<MemberId> {
-        self.holdings.get(&shard).map(|holding| holding.owner)
+    /// Whether a member owns a partition under this assignment.
+    pub(crate) fn owns(&self, member: MemberId, shard: ShardId, epoch: u64) -> bool {
+        let holding = self.holdings.get(&shard);
+        holding.is_some_and(|holding| holding.owner == member && holding.epoch == epoch)
     }
 
     /// Whether a member may be given records of a partition under this assignment.
@@ -234,6 +242,13 @@ impl Membership {
         self.holdings.get(&shard).is_some_and(|holding| {
             holding.owner == member && holding.epoch == epoch && holding.leaving == Leaving::No
         })
+    }
+
+    /// Whether a partition is leaving its owner, who knows it.
+    pub(crate) fn is_told(&self, share: Share) -> bool {
+        self.holdings
+            .get(&share.shard)
+            .is_some_and(|holding| holding.epoch == share.epoch && holding.leaving == Leaving::Told)
     }
 
     /// The next moment at which somebody is late.
@@ -258,6 +273,9 @@ impl Membership {
         if self.members.remove(&member).is_some() {
             self.holdings.retain(|_, holding| holding.owner != member);
             self.target.retain(|_, heir| *heir != member);
+            let wanted = self.members.values().flat_map(|member| &member.topics);
+            let wanted = wanted.collect::<BTreeSet<_>>();
+            self.topics.retain(|topic, _| wanted.contains(topic));
             self.begin_generation();
         }
     }

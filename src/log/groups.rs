@@ -25,6 +25,7 @@ impl Log {
             Ok(Home {
                 group: self.inner.groups.get_or_make(&name),
                 topics: Arc::clone(&self.inner.topics),
+                store: Arc::clone(&self.inner.store),
                 clock: Arc::clone(&self.inner.store.env().clock),
             })
         });

@@ -189,6 +189,11 @@ impl Background for Committer {
         let _ = self.jobs.sender.send(Job::Serve(job));
         if self.labour == Labour::Threads {
             self.ensure_worker();
+            // Whoever stops the threads at this moment may have emptied the queue before: a job
+            // that nobody serves must be dropped, because somebody may wait for it.
+            if self.closed.load(Ordering::Acquire) {
+                while self.jobs.receiver.try_recv().is_ok() {}
+            }
         }
     }
 

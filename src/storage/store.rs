@@ -392,8 +392,6 @@ impl Store {
             }
             first = first.and(written);
         }
-        // Nothing is committed any more once the marker has named what was.
-        self.offsets.stop(reason);
         let marked = self.ground.manifest.close(except);
         self.let_go();
         first.and(marked)

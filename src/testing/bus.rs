@@ -152,7 +152,6 @@ impl TestBus {
     /// bus.topic("orders").assert_values(["kept", "kept too"]);
     /// # Ok::<(), brooklet::Error>(())
     /// ```
-    #[must_use]
     pub fn fail(&self, step: Step) -> Failing<'_> {
         Failing::new(&self.disk, &self.log, step)
     }
@@ -176,13 +175,11 @@ impl TestBus {
     }
 
     /// Looks at a topic.
-    #[must_use]
     pub fn topic(&self, topic: &str) -> TopicProbe<'_> {
         TopicProbe::new(&self.log, topic)
     }
 
     /// Looks at a group.
-    #[must_use]
     pub fn group(&self, group: &str) -> GroupProbe<'_> {
         GroupProbe::new(&self.log, group)
     }

@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod async_face;
 mod crash;
 mod damage;
 mod env;

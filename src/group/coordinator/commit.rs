@@ -4,6 +4,8 @@
 //! that fails takes the commit back, unless a newer one has taken its place: the group never counts
 //! on what its journal has refused.
 
+use std::time::Duration;
+
 use crate::config::SyncPolicy;
 use crate::error::{Error, ErrorKind};
 use crate::group::assign::MemberId;
@@ -14,6 +16,7 @@ use crate::offset::{Offset, ShardId, TopicId, TopicPartition};
 use crate::storage::commit::{Refusal, Want};
 use crate::storage::journal::{Change, Enqueued};
 use crate::storage::store::PartitionShard;
+use crate::storage::waiter::Waiter;
 use crate::sync::Arc;
 
 /// One partition's part of a commit.
@@ -21,6 +24,8 @@ use crate::sync::Arc;
 pub(crate) struct Proposed {
     pub(crate) place: TopicPartition,
     pub(crate) id: ShardId,
+    /// That of the assignment under which it was read.
+    pub(crate) epoch: u64,
     pub(crate) shard: Arc<PartitionShard>,
     pub(crate) at: CommittedOffset,
 }
@@ -56,6 +61,8 @@ enum Verdict {
 struct Ticket {
     number: u64,
     positions: Vec<(ShardId, Option<CommittedOffset>)>,
+    /// Patterns that are known from now on, or not any more.
+    patterns: Vec<(String, bool)>,
 }
 
 impl Group {
@@ -85,38 +92,46 @@ impl Group {
         self.written(|group| {
             group.state.with(|state| {
                 state.check_open()?;
-                let new = positions.iter().filter(|(shard, _)| state.queued(*shard).is_none());
-                let new = new.map(|(shard, at)| (*shard, Some(CommittedOffset::at(*at))));
+                // One that somebody else has queued is waited for: it may come to nothing.
+                let new = positions.iter().filter(|(shard, _)| !state.is_confirmed(*shard));
+                let new = new.map(|(shard, at)| {
+                    let queued = state.queued(*shard);
+                    (*shard, Some(queued.unwrap_or_else(|| CommittedOffset::at(*at))))
+                });
                 let new = new.collect::<Vec<_>>();
                 let known = patterns.iter().filter(|pattern| !state.patterns.contains(*pattern));
-                let known = known.map(|pattern| pattern_change(&group.name, pattern, true));
-                let known = known.collect();
+                let known = known.map(|pattern| (pattern.clone(), true)).collect();
                 group.queue(state, new, known, Want::Durable)
             })
-        })?;
-        self.state.with(|state| state.patterns.extend(patterns.iter().cloned()));
-        Ok(())
+        })
     }
 
     /// Lowers what is committed of a partition behind `end`; from where it was, if it was.
+    ///
+    /// Who owns the partition and has seen more begins anew there: other records come where those
+    /// were that it has seen.
     pub(crate) fn lower(&self, shard: ShardId, end: Offset) -> Result<Option<Offset>, Error> {
-        let is_behind =
-            |state: &mut State| state.queued(shard).filter(|committed| committed.offset() > end);
-        let Some(from) = self.state.with(is_behind).map(|committed| committed.offset()) else {
+        if !self.state.with(|state| state.is_ahead(shard, end)) {
             // Nothing is written for a partition that is merely opened.
             return Ok(None);
-        };
+        }
+        let mut from = None;
         self.written(|group| {
-            group.state.with(|state| {
-                let Some(behind) = is_behind(state) else { return Ok(Verdict::Nothing) };
-                if let Some(position) = state.positions.get_mut(&shard) {
-                    position.delivered = None;
-                }
-                let lowered = CommittedOffset::at(end).with_metadata(behind.metadata().clone());
-                group.queue(state, vec![(shard, Some(lowered))], Vec::new(), Want::Durable)
-            })
+            let now = group.now();
+            let (verdict, wakes) = group.state.with(|state| {
+                let wakes = state.begin_anew(shard, end, now);
+                let queued = state.queued(shard).filter(|at| at.offset() > end);
+                let Some(at) = queued else { return Ok((Verdict::Nothing, wakes)) };
+                from = from.max(Some(at.offset()));
+                let lowered = CommittedOffset::at(end).with_metadata(at.metadata().clone());
+                let lowered = vec![(shard, Some(lowered))];
+                let verdict = group.queue(state, lowered, Vec::new(), Want::Durable)?;
+                Ok::<_, Error>((verdict, wakes))
+            })?;
+            wakes.iter().for_each(|waiter| waiter.fill(()));
+            Ok(verdict)
         })?;
-        Ok(Some(from))
+        Ok(from)
     }
 
     /// Puts the group elsewhere, durably; a partition without an offset is forgotten.
@@ -128,11 +143,13 @@ impl Group {
         changes: &[(ShardId, Option<CommittedOffset>)],
         fences: bool,
     ) -> Result<(), Error> {
+        // Who has stayed away for too long does not keep anybody from it.
         self.apply(Event::Tick);
-        let now = self.now();
         self.written(|group| {
+            let now = group.now();
             let (verdict, wakes) = group.state.with(|state| {
                 let mut wakes = Vec::new();
+                // In one go with the entry: nobody may join in between and go on from before it.
                 if fences {
                     let effects = state.membership.apply(Event::Disband, now);
                     wakes = state.wakes(&effects);
@@ -151,20 +168,15 @@ impl Group {
     /// # Errors
     /// `GroupActive` if there are members.
     pub(crate) fn erase(&self) -> Result<(), Error> {
-        // Who has stayed away for too long does not keep anybody from it.
         self.apply(Event::Tick);
         self.written(|group| {
             group.state.with(|state| {
                 state.check_idle()?;
                 let all = state.positions.keys().map(|shard| (*shard, None)).collect();
-                let known = state.patterns.iter();
-                let known = known.map(|pattern| pattern_change(&group.name, pattern, false));
-                let known = known.collect();
-                group.queue(state, all, known, Want::Durable)
+                let patterns = state.patterns.iter().map(|known| (known.clone(), false)).collect();
+                group.queue(state, all, patterns, Want::Durable)
             })
-        })?;
-        self.state.with(|state| state.patterns.clear());
-        Ok(())
+        })
     }
 
     /// Forgets a topic that was deleted.
@@ -254,13 +266,16 @@ impl Group {
         &self,
         state: &mut State,
         positions: Vec<(ShardId, Option<CommittedOffset>)>,
-        mut changes: Vec<Change>,
+        patterns: Vec<(String, bool)>,
         want: Want,
     ) -> Result<Verdict, Error> {
+        let of_pattern = patterns
+            .iter()
+            .map(|(pattern, is_known)| pattern_change(&self.name, pattern, *is_known));
         let of_position = positions.iter();
         let of_position =
             of_position.map(|(shard, at)| commit_change(&self.name, *shard, at.as_ref()));
-        changes.extend(of_position);
+        let changes = of_pattern.chain(of_position).collect::<Vec<Change>>();
         if changes.is_empty() {
             return Ok(Verdict::Nothing);
         }
@@ -271,13 +286,22 @@ impl Group {
         for (shard, at) in &positions {
             let position = state.positions.entry(*shard).or_default();
             position.queued = at.clone().map(|at| Committed { at, number });
+            if at.is_none() {
+                position.delivered = None;
+            }
         }
-        Ok(Verdict::Queued(enqueued, Ticket { number, positions }))
+        Ok(Verdict::Queued(enqueued, Ticket { number, positions, patterns }))
     }
 
     fn settle(&self, ticket: Ticket, is_written: bool) {
-        let Ticket { number, positions } = ticket;
+        let Ticket { number, positions, patterns } = ticket;
         self.state.with(|state| {
+            for (pattern, is_known) in patterns.into_iter().filter(|_| is_written) {
+                match is_known {
+                    true => state.patterns.insert(pattern),
+                    false => state.patterns.remove(&pattern),
+                };
+            }
             for (shard, at) in positions {
                 let Some(position) = state.positions.get_mut(&shard) else { continue };
                 match is_written {
@@ -301,7 +325,7 @@ impl State {
     }
 
     fn check(&self, member: MemberId, part: &Proposed, bounds: &Bounds) -> Result<(), Error> {
-        if self.membership.owner(part.id) != Some(member) {
+        if !self.membership.owns(member, part.id, part.epoch) {
             return Err(Error::new(ErrorKind::NotOwner, part.place.to_string()));
         }
         let offset = part.at.offset();
@@ -316,6 +340,27 @@ impl State {
         Ok(())
     }
 
+    /// Whether more of a partition was committed or handed out than `end`.
+    fn is_ahead(&self, shard: ShardId, end: Offset) -> bool {
+        self.positions.get(&shard).is_some_and(|position| {
+            let queued = position.queued.as_ref().map(|queued| queued.at.offset());
+            let delivered = position.delivered.map(|(_, end)| end);
+            queued.max(delivered) > Some(end)
+        })
+    }
+
+    /// Gives a partition anew to its owner, if more of it was committed or handed out than `end`.
+    fn begin_anew(&mut self, shard: ShardId, end: Offset, now: Duration) -> Vec<Arc<Waiter<()>>> {
+        if !self.is_ahead(shard, end) {
+            return Vec::new();
+        }
+        if let Some(position) = self.positions.get_mut(&shard) {
+            position.delivered = None;
+        }
+        let effects = self.membership.apply(Event::Renew(shard), now);
+        self.wakes(&effects)
+    }
+
     /// Whether the journal has confirmed exactly this, and nothing newer is on its way.
     fn stands(&self, shard: ShardId, at: &CommittedOffset) -> bool {
         let position = self.positions.get(&shard);
@@ -325,6 +370,11 @@ impl State {
                 queued.as_ref().is_some_and(|queued| queued.number == stands.number)
             })
         })
+    }
+
+    /// Whether the journal has confirmed anything of a partition.
+    fn is_confirmed(&self, shard: ShardId) -> bool {
+        self.positions.get(&shard).is_some_and(|position| position.stands.is_some())
     }
 
     /// Whether this commit covers everything that was handed out, and none did before.

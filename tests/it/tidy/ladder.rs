@@ -58,7 +58,9 @@ const FLOORS: [&[&str]; 10] = [
     ],
     &[
         "producer",
+        "lane",
         "cursor",
+        "away",
         "group/registry",
         "group/hand_over",
         "group/description",
@@ -68,7 +70,7 @@ const FLOORS: [&[&str]; 10] = [
         "group/offsets",
         "group/assign/*",
     ],
-    &["consumer/*", "reader", "reset"],
+    &["stream", "consumer/*", "reader", "reset"],
     &["log/*"],
     &["dlq/*"],
     &["testing/*", "worker/*"],

@@ -53,7 +53,10 @@ impl Source {
         for at in self.words(root) {
             // `my::std::fs` is no path from `std`, but `::std::fs` is.
             let before = self.code[..at].strip_suffix("::");
-            let inside = before.is_some_and(|before| before.ends_with(|c| is_name(c) || c == '>'));
+            // `pub(in crate::a)` says who may look, and depends on nobody.
+            let is_visibility = self.code[..at].trim_end().ends_with("(in");
+            let inside = is_visibility
+                || before.is_some_and(|before| before.ends_with(|c| is_name(c) || c == '>'));
             if let (false, Some(rest)) = (inside, self.code[at + root.len()..].strip_prefix("::")) {
                 let mut leaves = Vec::new();
                 use_tree(rest, &[], &mut leaves);
