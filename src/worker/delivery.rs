@@ -10,8 +10,7 @@ use crate::producer::{Acks, Pending, Producer};
 use crate::record::{Record, StoredRecord};
 use crate::sync::{Arc, Shared};
 
-use super::failure::Answer;
-use super::failure::Failure;
+use super::failure::{Answer, Failure};
 
 /// A record in a handler's hands.
 ///

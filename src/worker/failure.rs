@@ -86,6 +86,9 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
+/// What a handler says in the end.
+pub(super) type Answer = Result<(), Failure>;
+
 /// An error with the name of its type; prints what the error prints.
 ///
 /// Made from any error or text with `into()`. Clones share the error.

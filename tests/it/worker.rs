@@ -14,6 +14,7 @@ use brooklet::{
 };
 use parking_lot::Mutex;
 
+mod abort;
 mod crashes;
 mod failing;
 mod letters;
