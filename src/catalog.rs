@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::config::{Retention, SyncPolicy, TopicConfig};
 use crate::error::{Error, ErrorKind};
-use crate::name::TopicName;
+use crate::name::{GroupName, TopicName};
 use crate::offset::{Offset, PartitionId, ShardId, TopicId, TopicPartition};
+use crate::role::TopicRole;
 use crate::storage::commit::{Refusal, Want};
 use crate::storage::journal::Journal;
 use crate::storage::store::{PartitionShard, Store};
@@ -102,9 +103,9 @@ impl Topic {
         self.state().config.partitions
     }
 
-    /// Whether it exists to serve a group, so that no pattern means it.
-    pub(crate) fn serves_a_group(&self) -> bool {
-        false
+    /// What it is for; no pattern means one that serves a group.
+    pub(crate) fn role(&self) -> TopicRole {
+        self.state().config.role.clone()
     }
 
     /// The number of one of its partitions.
@@ -172,6 +173,9 @@ pub(crate) fn read_topics(
 /// ```text
 ///  topic id | partitions | sync kind, interval | segment bytes | age: set, ms | max age: set, ms
 ///  | max bytes: set, bytes | hold uncommitted | max record bytes            all as u64
+///
+///  of a topic that is not plain also:
+///  role u8 | length of topic u8 | length of group u8 | topic … | group …
 /// ```
 fn encode(id: TopicId, config: &TopicConfig) -> Vec<u8> {
     let (kind, interval) = match config.sync_policy() {
@@ -198,13 +202,16 @@ fn encode(id: TopicId, config: &TopicConfig) -> Vec<u8> {
         u64::from(config.retention.hold_uncommitted),
         config.max_record_bytes as u64,
     ];
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    let mut value: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    encode_role(&config.role, &mut value);
+    value
 }
 
 const WORDS: usize = 13;
 
 fn decode(value: &[u8]) -> Option<(TopicId, TopicConfig)> {
-    let (slots, []) = value.as_chunks::<8>() else { return None };
+    let (words, role) = value.split_at_checked(WORDS * size_of::<u64>())?;
+    let (slots, []) = words.as_chunks::<8>() else { return None };
     let slots: &[[u8; 8]; WORDS] = slots.try_into().ok()?;
     let [
         id,
@@ -238,11 +245,98 @@ fn decode(value: &[u8]) -> Option<(TopicId, TopicConfig)> {
             hold_uncommitted: hold == 1,
         },
         max_record_bytes: usize::try_from(max_record_bytes).ok()?,
+        role: decode_role(role)?,
     };
     config.check().ok()?;
     Some((TopicId::new(id), config))
 }
 
+const DEAD_LETTERS: u8 = 1;
+const REDRIVE: u8 = 2;
+const LETTER_STATES: u8 = 3;
+
+fn encode_role(role: &TopicRole, value: &mut Vec<u8>) {
+    let (kind, topic, group) = match role {
+        TopicRole::Plain => return,
+        TopicRole::DeadLetters { topic, group } => (DEAD_LETTERS, topic, group),
+        TopicRole::Redrive { topic, group } => (REDRIVE, topic, group),
+        TopicRole::LetterStates { topic, group } => (LETTER_STATES, topic, group),
+    };
+    let names = [topic.as_str(), group.as_str()];
+    // A name is never longer than a byte can count; see the limits.
+    let lengths = names.map(|name| u8::try_from(name.len()).unwrap_or(u8::MAX));
+    value.push(kind);
+    value.extend(lengths);
+    value.extend(names.iter().flat_map(|name| name.bytes()));
+}
+
+fn decode_role(bytes: &[u8]) -> Option<TopicRole> {
+    let [kind, topic, group, names @ ..] = bytes else {
+        return bytes.is_empty().then_some(TopicRole::Plain);
+    };
+    let (topic, rest) = names.split_at_checked(usize::from(*topic))?;
+    if rest.len() != usize::from(*group) {
+        return None;
+    }
+    let topic = TopicName::new(std::str::from_utf8(topic).ok()?).ok()?;
+    let group = GroupName::new(std::str::from_utf8(rest).ok()?).ok()?;
+    match *kind {
+        DEAD_LETTERS => Some(TopicRole::DeadLetters { topic, group }),
+        REDRIVE => Some(TopicRole::Redrive { topic, group }),
+        LETTER_STATES => Some(TopicRole::LetterStates { topic, group }),
+        _ => None,
+    }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{decode, encode};
+    use crate::config::TopicConfig;
+    use crate::name::{GroupName, TopicName};
+    use crate::offset::TopicId;
+    use crate::role::TopicRole;
+
+    fn roles() -> Vec<TopicRole> {
+        let topic = TopicName::new(&"t".repeat(249)).unwrap();
+        let group = GroupName::new("g").unwrap();
+        vec![
+            TopicRole::Plain,
+            TopicRole::DeadLetters { topic: topic.clone(), group: group.clone() },
+            TopicRole::Redrive { topic: topic.clone(), group: group.clone() },
+            TopicRole::LetterStates { topic, group },
+        ]
+    }
+
+    /// Dead letters would be taken for somebody's own records after a restart.
+    #[test]
+    fn roles_are_kept_and_plain_topics_take_no_room_for_them() {
+        for role in roles() {
+            let config = TopicConfig::new().sync(Default::default()).role(role.clone());
+            let bytes = encode(TopicId::new(7), &config);
+            assert_eq!(bytes.len() == 13 * 8, role.is_plain());
+            assert_eq!(decode(&bytes), Some((TopicId::new(7), config)));
+        }
+    }
+
+    /// An entry that makes no sense would be believed, or stop the program.
+    #[test]
+    fn entries_that_are_cut_or_grown_are_refused() {
+        for role in roles() {
+            let bytes = encode(TopicId::new(7), &TopicConfig::new().role(role));
+            for len in (0..bytes.len()).filter(|len| *len != 13 * 8) {
+                assert_eq!(decode(&bytes[..len]), None, "{len} of {} bytes", bytes.len());
+            }
+            let grown = [bytes.as_slice(), &[0]].concat();
+            assert_eq!(decode(&grown), None);
+            let mut unknown = bytes.clone();
+            if let Some(kind) = unknown.get_mut(13 * 8) {
+                *kind = 9;
+                assert_eq!(decode(&unknown), None);
+            }
+        }
+    }
 }

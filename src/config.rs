@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 use crate::limits::{
-    BUFFER_BYTES_DEFAULT, PARTITIONS_MAX, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX,
+    BUFFER_BYTES_DEFAULT, LETTER_BYTES_MAX, PARTITIONS_MAX, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX,
     SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, TAIL_BYTES_DEFAULT,
     UNSYNCED_BYTES_DEFAULT,
 };
 use crate::offset::{Offset, TopicPartition};
+use crate::role::TopicRole;
 
 /// When a topic's records are made durable, whoever waits for them or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -99,6 +100,8 @@ pub struct TopicConfig {
     pub(crate) segment_age: Option<Duration>,
     pub(crate) retention: Retention,
     pub(crate) max_record_bytes: usize,
+    /// Given by the log when it makes the topic, whatever the user's configuration says.
+    pub(crate) role: TopicRole,
 }
 
 impl Default for TopicConfig {
@@ -110,6 +113,7 @@ impl Default for TopicConfig {
             segment_age: None,
             retention: Retention::default(),
             max_record_bytes: RECORD_BYTES_DEFAULT,
+            role: TopicRole::Plain,
         }
     }
 }
@@ -179,6 +183,12 @@ impl TopicConfig {
         &self.retention
     }
 
+    /// The same settings for a topic of another role.
+    pub(crate) fn role(mut self, role: TopicRole) -> Self {
+        self.role = role;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         let refuse = |text: String| Err(Error::new(ErrorKind::InvalidConfig, text));
         if !(1..=PARTITIONS_MAX).contains(&self.partitions) {
@@ -188,8 +198,9 @@ impl TopicConfig {
             let range = format!("{SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}");
             return refuse(format!("segments of {} bytes, not {range}", self.segment_bytes));
         }
-        if !(RECORD_BYTES_LEAST..=RECORD_BYTES_MAX).contains(&self.max_record_bytes) {
-            let range = format!("{RECORD_BYTES_LEAST} to {RECORD_BYTES_MAX}");
+        let most = if self.role.is_plain() { RECORD_BYTES_MAX } else { LETTER_BYTES_MAX };
+        if !(RECORD_BYTES_LEAST..=most).contains(&self.max_record_bytes) {
+            let range = format!("{RECORD_BYTES_LEAST} to {most}");
             return refuse(format!("records of {} bytes, not {range}", self.max_record_bytes));
         }
         let durations = [

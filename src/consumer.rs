@@ -359,13 +359,23 @@ impl Consumer {
             return false;
         }
         let waiter = Arc::new(Waiter::default());
-        let lanes = self.lanes.iter().filter(|lane| lane.is_readable());
-        let nothing_new = self.group.park(self.member, self.seen, &waiter)
-            && lanes.clone().all(|lane| lane.cursor.watch(&waiter));
+        let nothing_new = self.watch(&waiter);
         let in_time = !nothing_new || !matches!(waiter.wait_for(left), Woken::TimedOut);
-        lanes.for_each(|lane| lane.cursor.unwatch(&waiter));
-        self.group.unpark(self.member);
+        self.unwatch(&waiter);
         in_time
+    }
+
+    /// Has `waiter` filled when a poll may find something; false if one may now.
+    pub(crate) fn watch(&self, waiter: &Arc<Waiter<()>>) -> bool {
+        let mut lanes = self.lanes.iter().filter(|lane| lane.is_readable());
+        self.group.park(self.member, self.seen, waiter)
+            && lanes.all(|lane| lane.rest.is_none() && lane.cursor.watch(waiter))
+    }
+
+    /// Undoes a watch, whatever it said.
+    pub(crate) fn unwatch(&self, waiter: &Arc<Waiter<()>>) {
+        self.lanes.iter().for_each(|lane| lane.cursor.unwatch(waiter));
+        self.group.unpark(self.member);
     }
 
     fn lane(&self, partition: &TopicPartition) -> Option<&Lane> {

@@ -66,6 +66,8 @@
 //!   would choose.
 //! * [`Consumer`], made by a [`ConsumerBuilder`]: reading as a member of a group, which shares out
 //!   partitions and remembers how far it is. [`assignor`] says which member reads what.
+//! * [`dlq`] shows the records that a group could not handle, and has them handled again;
+//!   [`retry`] says how long to wait between two attempts.
 #![cfg_attr(
     feature = "testing",
     doc = "* [`testing`] (feature `testing`): a simulated disk that loses power, tears writes and fails on demand."
@@ -79,11 +81,18 @@ mod catalog;
 mod config;
 mod consumer;
 mod cursor;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "letters are written by workers, which come next")
+)]
+pub mod dlq;
 mod env;
 mod error;
 mod format;
 mod glob;
 mod group;
+#[cfg(feature = "json")]
+mod json;
 mod limits;
 mod log;
 mod name;
@@ -95,10 +104,12 @@ mod record;
 mod report;
 mod reset;
 pub mod retry;
+mod role;
 mod storage;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod worker;
 
 pub use config::{BackgroundError, LogOptions, Retention, SyncPolicy, TopicConfig};
 pub use consumer::Consumer;
@@ -121,6 +132,7 @@ pub use report::{
     TopicInfo,
 };
 pub use reset::{GroupReset, PartitionReset};
+pub use role::TopicRole;
 
 /// The programs in the README, compiled as tests.
 #[cfg(doctest)]

@@ -30,11 +30,23 @@ pub(crate) const RECORD_BYTES_MAX: usize = 64 * MIB;
 /// The size at which a batch of several records is closed; a larger record has one to itself.
 pub(crate) const BATCH_BYTES_TARGET: usize = 64 * KIB;
 
+/// What a dead letter may add to the record that it keeps.
+pub(crate) const LETTER_OVERHEAD_BYTES_MAX: usize = 8 * KIB;
+
+/// Bytes of one encoded record that the log itself can be made to accept: a dead letter always fits.
+pub(crate) const LETTER_BYTES_MAX: usize = RECORD_BYTES_MAX + LETTER_OVERHEAD_BYTES_MAX;
+
+/// Bytes of an error's text that a dead letter keeps.
+pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 4 * KIB;
+
+/// Bytes of an error's type that a dead letter keeps.
+pub(crate) const ERROR_TYPE_BYTES_MAX: usize = 256;
+
 /// What a frame may add to the records inside it: header, batch header and padding.
 pub(crate) const FRAME_OVERHEAD_BYTES_MAX: usize = 4 * KIB;
 
 /// Bytes of one whole frame. A length on disk above this is never believed.
-pub(crate) const FRAME_BYTES_MAX: usize = RECORD_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX;
+pub(crate) const FRAME_BYTES_MAX: usize = LETTER_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX;
 
 /// Bytes that one leader takes from the queue for one write; a larger frame is taken alone.
 pub(crate) const ROUND_BYTES_MAX: usize = MIB;
@@ -54,11 +66,12 @@ pub(crate) const INDEX_INTERVAL_BYTES: u64 = 32 * KIB as u64;
 /// Bytes of a segment's footer. A length on disk above this is never believed.
 pub(crate) const FOOTER_BYTES_MAX: u64 = 4 * MIB as u64;
 
-/// Bytes that one fetch asks for at least, however little its caller wants.
-pub(crate) const FETCH_BYTES_MIN: usize = 64 * KIB;
+/// Bytes that one fetch can be configured to ask for at least; one batch is read whatever it is.
+pub(crate) const FETCH_BYTES_MIN: usize = KIB;
 
-/// Bytes that one fetch asks for unless its reader is configured otherwise.
-pub(crate) const FETCH_BYTES_DEFAULT: usize = MIB;
+/// Bytes that one fetch asks for unless its reader is configured otherwise: few enough to be still in
+/// a core's second cache when their records are gone over.
+pub(crate) const FETCH_BYTES_DEFAULT: usize = 512 * KIB;
 
 /// Bytes that one fetch can be configured to ask for. One frame always fits, whatever was asked.
 pub(crate) const FETCH_BYTES_MAX: usize = 64 * MIB;
@@ -101,6 +114,12 @@ const _: () = assert!(FETCH_BYTES_DEFAULT <= FETCH_BYTES_MAX);
 
 // Any record that a default topic accepts can carry the longest key and still say something.
 const _: () = assert!(KEY_BYTES_MAX < RECORD_BYTES_DEFAULT);
+
+// A letter has room for its texts, the names of two topics and a group, and twice as many numbers.
+const _: () = assert!(
+    ERROR_TEXT_BYTES_MAX + ERROR_TYPE_BYTES_MAX + 4 * NAME_BYTES_MAX + 2 * KIB
+        <= LETTER_OVERHEAD_BYTES_MAX
+);
 
 // A closed batch fits a frame, a frame of a default topic fits the default queue, and several
 // batches fit a round.

@@ -18,6 +18,7 @@ use crate::report::{
     Ensured, LoweredCommit, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats,
     TopicInfo,
 };
+use crate::role::TopicRole;
 use crate::storage::commit::{Budget, Refusal};
 use crate::storage::committer::Committer;
 use crate::storage::store::{PartitionShard, Store, StoreOptions};
@@ -27,6 +28,7 @@ use crate::sync::{Arc, AtomicBool, Ordering};
 
 mod groups;
 mod inner;
+mod roles;
 
 use inner::{Inner, Turn};
 
@@ -90,6 +92,7 @@ impl Log {
             opening,
             closed: AtomicBool::new(false),
             turn: Turn::default(),
+            settling: Turn::default(),
         };
         inner.load_topics().map_err(told)?;
         Ok(Self { inner: Arc::new(inner) })
@@ -98,6 +101,22 @@ impl Log {
     /// The world that the log lives in.
     pub(crate) fn env(&self) -> &Env {
         self.inner.store.env()
+    }
+
+    /// Whether a session with topics came to an end without closing the log.
+    pub(crate) fn was_cut_short(&self) -> bool {
+        !self.inner.opening.was_clean && !self.inner.opening.catalog.is_empty()
+    }
+
+    /// Has `job` served by the background, or at once where there is none.
+    pub(crate) fn run_aside(&self, job: Arc<dyn Serve>) {
+        self.inner.store.run(job);
+    }
+
+    /// The name of the folder that a topic's files are in.
+    #[cfg(feature = "testing")]
+    pub(crate) fn topic_folder(&self, name: &str) -> Result<String, Error> {
+        Ok(self.inner.topic(name)?.id.to_string())
     }
 
     /// Wakes a task once `delay` has passed; under a manual clock nobody does.
@@ -114,6 +133,7 @@ impl Log {
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), Error> {
         let told = |error: Error| error.during(format_args!("create topic {name}"));
         let name = topic_name(name).map_err(told)?;
+        let config = config.role(TopicRole::Plain);
         let _turn = self.inner.begin_change().map_err(told)?;
         if self.inner.topics.find(name.as_str()).is_some() {
             return Err(told(Error::bare(ErrorKind::TopicExists)));
@@ -129,6 +149,7 @@ impl Log {
     pub fn ensure_topic(&self, name: &str, config: TopicConfig) -> Result<Ensured, Error> {
         let told = |error: Error| error.during(format_args!("ensure topic {name}"));
         let name = topic_name(name).map_err(told)?;
+        let config = config.role(TopicRole::Plain);
         config.check().map_err(told)?;
         let _turn = self.inner.begin_change().map_err(told)?;
         match self.inner.topics.find(name.as_str()) {
@@ -429,7 +450,7 @@ fn report_to(
 }
 
 fn describe(topic: &Topic) -> TopicInfo {
-    TopicInfo { name: topic.name.clone(), config: topic.state().config.clone() }
+    TopicInfo { name: topic.name.clone(), config: topic.state().config.clone(), id: topic.id }
 }
 
 fn differences(is: &TopicConfig, wanted: &TopicConfig) -> Vec<&'static str> {

@@ -281,6 +281,7 @@ impl Producer {
         let encoded = chosen.and_then(|chosen| Ok((chosen, self.encode(&state, &record)?)));
         match encoded {
             Ok(((partition, shard), batch)) => {
+                let shard = Arc::clone(shard);
                 let waiter = shard.submit(batch, self.want(&state), self.timeout);
                 Pending {
                     producer: self.clone(),
@@ -355,6 +356,8 @@ impl Producer {
     ) -> Result<Vec<(PartitionId, Batch)>, SendError> {
         let limit = state.config.max_record_bytes;
         let (partitioner, count) = (&*self.partitioner, partition_count(state)?);
+        let new_batch = || BatchBuilder::with_capacity(BATCH_BYTES_CAPACITY);
+        let refused = |error| self.refused(error);
         let mut begun: Vec<Option<BatchBuilder>> = Vec::new();
         begun.resize_with(state.shards.len(), || None);
         let mut finished = Vec::new();
@@ -367,19 +370,14 @@ impl Producer {
             };
             let slot =
                 begun.get_mut(index(partition)).ok_or_else(|| no_partition(state, partition))?;
-            let builder =
-                slot.get_or_insert_with(|| BatchBuilder::with_capacity(BATCH_BYTES_CAPACITY));
-            let fit = builder.push(&record, limit, BATCH_BYTES_TARGET);
-            if fit.map_err(|error| self.refused(error))? == Fit::Taken {
-                continue;
-            }
-            let full =
-                std::mem::replace(builder, BatchBuilder::with_capacity(BATCH_BYTES_CAPACITY));
-            let fit = builder.push(&record, limit, BATCH_BYTES_TARGET);
-            let _first_record_fits = fit.map_err(|error| self.refused(error))?;
-            finished.push((partition, full.finish()));
-            if sticky == Some(partition) {
-                sticky = None;
+            let builder = slot.get_or_insert_with(new_batch);
+            while builder.push(&record, limit, BATCH_BYTES_TARGET).map_err(refused)?
+                == Fit::NextBatch
+            {
+                finished.push((partition, std::mem::replace(builder, new_batch()).finish()));
+                if sticky == Some(partition) {
+                    sticky = None;
+                }
             }
         }
         for (slot, partition) in begun.into_iter().zip(0..) {
@@ -424,18 +422,18 @@ impl Producer {
         self.acks.unwrap_or(default).into()
     }
 
-    fn choose(
+    fn choose<'a>(
         &self,
-        state: &TopicState,
+        state: &'a TopicState,
         record: &Record<'_>,
-    ) -> Result<(PartitionId, Arc<PartitionShard>), SendError> {
+    ) -> Result<(PartitionId, &'a Arc<PartitionShard>), SendError> {
         let (key, value) = (record.key_bytes(), record.value_bytes());
         let partition = match self.partitioner.partition(key, value, partition_count(state)?) {
             Choice::Partition(partition) => partition,
             Choice::Sticky => self.next_sticky(state),
         };
         let shard = shard_of(state, partition).ok_or_else(|| no_partition(state, partition))?;
-        Ok((partition, Arc::clone(shard)))
+        Ok((partition, shard))
     }
 
     fn next_sticky(&self, state: &TopicState) -> PartitionId {
@@ -523,7 +521,8 @@ impl Pending {
     /// As for [`Producer::send`].
     pub fn wait(mut self) -> Result<Receipt, SendError> {
         match self.state.take() {
-            Some(Submitted::Waits { waiter, .. }) => loop {
+            Some(Submitted::Waits { shard, waiter }) => loop {
+                shard.catch_up();
                 if let Some(outcome) = waiter.wait() {
                     return self.producer.receipt(self.partition, outcome);
                 }

@@ -69,9 +69,10 @@ impl ReaderBuilder {
         self
     }
 
-    /// About how many bytes are fetched at a time: 64 KiB to 64 MiB, by default 1 MiB.
+    /// About how many bytes are fetched at a time: 1 KiB to 64 MiB, by default 512 KiB.
     ///
-    /// More makes fewer and larger reads; one batch is always fetched, however large.
+    /// More makes fewer and larger reads; less makes it cheaper to read one record here and one
+    /// there. One batch is always fetched, however large.
     pub fn fetch_bytes(mut self, bytes: usize) -> Self {
         self.fetch_bytes = bytes;
         self

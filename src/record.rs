@@ -28,16 +28,33 @@ use crate::offset::{Offset, PartitionId, Timestamp, TopicPartition};
 #[derive(Clone, Debug, Default)]
 pub struct Record<'a> {
     key: Option<&'a [u8]>,
-    value: Option<&'a [u8]>,
+    value: Value<'a>,
     headers: Vec<Header<'a>>,
     timestamp: Option<Timestamp>,
+}
+
+/// The value of a record to send, or none.
+#[derive(Clone, Debug, Default)]
+enum Value<'a> {
+    #[default]
+    None,
+    Borrowed(&'a [u8]),
+    /// Made for the record by whoever encoded it.
+    #[cfg(feature = "json")]
+    Owned(Vec<u8>),
 }
 
 impl<'a> Record<'a> {
     /// A record with a value and nothing else.
     #[must_use]
     pub fn new<V: AsRef<[u8]> + ?Sized>(value: &'a V) -> Self {
-        Self { value: Some(value.as_ref()), ..Self::default() }
+        Self { value: Value::Borrowed(value.as_ref()), ..Self::default() }
+    }
+
+    /// A record that owns its value.
+    #[cfg(feature = "json")]
+    pub(crate) fn owning(value: Vec<u8>) -> Self {
+        Self { value: Value::Owned(value), ..Self::default() }
     }
 
     /// A record without a value; with a key it says that the key is gone.
@@ -82,8 +99,13 @@ impl<'a> Record<'a> {
 
     /// The value that was set.
     #[must_use]
-    pub fn value_bytes(&self) -> Option<&'a [u8]> {
-        self.value
+    pub fn value_bytes(&self) -> Option<&[u8]> {
+        match &self.value {
+            Value::None => None,
+            Value::Borrowed(value) => Some(value),
+            #[cfg(feature = "json")]
+            Value::Owned(value) => Some(value),
+        }
     }
 
     pub(crate) fn headers(&self) -> &[Header<'a>] {
@@ -122,6 +144,11 @@ pub(crate) const HEADER_HAS_VALUE: u8 = 1;
 impl<'a> Headers<'a> {
     pub(crate) fn checked(bytes: &'a [u8], count: u8) -> Self {
         Self { bytes, count }
+    }
+
+    /// The size of their encoding.
+    pub(crate) fn bytes_len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// How many headers there are.
@@ -377,7 +404,7 @@ impl StoredRecord {
     pub fn to_record(&self) -> Record<'_> {
         Record {
             key: self.key(),
-            value: self.value(),
+            value: self.value().map_or(Value::None, Value::Borrowed),
             headers: self.headers().iter().collect(),
             timestamp: Some(self.timestamp),
         }

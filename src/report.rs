@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::config::TopicConfig;
 use crate::error::Error;
 use crate::name::{GroupName, TopicName};
-use crate::offset::{Offset, TopicPartition};
+use crate::offset::{Offset, TopicId, TopicPartition};
+use crate::role::TopicRole;
 
 /// What the last session left behind, and what became of it.
 ///
@@ -91,6 +92,16 @@ pub struct TopicInfo {
     pub name: TopicName,
     /// How it is kept.
     pub config: TopicConfig,
+    /// What tells it from a topic that has its name after it was deleted.
+    pub(crate) id: TopicId,
+}
+
+impl TopicInfo {
+    /// What it is for.
+    #[must_use]
+    pub fn role(&self) -> &TopicRole {
+        &self.config.role
+    }
 }
 
 /// A commit that recovery has lowered, because a power cut took back the records below it.

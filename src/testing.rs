@@ -1,5 +1,8 @@
 //! Test doubles for the world: a simulated disk, a manual clock, files in memory.
 //!
+//! [`TestBus`] is for the tests of programs that use the log: the production code, without files or
+//! threads, with a clock that is moved by hand, faults and crashes.
+//!
 //! A log reaches files, time, threads and chance only through an [`Env`]. This module offers the
 //! environments there are, the traits to write another one, and the instruments to break them:
 //!
@@ -30,12 +33,19 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod bus;
+mod faults;
+mod probe;
+
 use std::path::Path;
 
 use crate::config::LogOptions;
 use crate::error::Error;
 use crate::log::Log;
 
+pub use self::bus::{BusOptions, TestBus, wait_for};
+pub use self::faults::{Failing, Step};
+pub use self::probe::{GroupProbe, TopicProbe};
 pub use crate::env::disk::env as disk_env;
 pub use crate::env::manual::ManualClock;
 pub use crate::env::memory::env as memory_env;

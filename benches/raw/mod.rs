@@ -43,6 +43,19 @@ pub(crate) fn fresh(dir: &Path, name: &str) -> File {
 
 /// Copies `count` records of `value` into blocks, checksums each block, and writes it.
 pub(crate) fn batched(file: &File, position: &mut u64, value: &[u8], count: usize) {
+    blocks(value, count, |block| {
+        file.write_all_at(block, *position).expect("write");
+        *position += block.len() as u64;
+    });
+}
+
+/// The same into a file in which room is made ahead.
+pub(crate) fn batched_in_room(file: File, value: &[u8], count: usize) {
+    let mut file = Roomy::new(file);
+    blocks(value, count, |block| file.append(block));
+}
+
+fn blocks(value: &[u8], count: usize, mut write: impl FnMut(&[u8])) {
     let mut block = Vec::with_capacity(BLOCK + value.len() + RECORD_HEAD);
     for number in 0..count {
         let length = value.len() as u32;
@@ -51,10 +64,35 @@ pub(crate) fn batched(file: &File, position: &mut u64, value: &[u8], count: usiz
         block.extend_from_slice(value);
         if block.len() >= BLOCK || number + 1 == count {
             std::hint::black_box(crc32fast::hash(&block));
-            file.write_all_at(&block, *position).expect("write");
-            *position += block.len() as u64;
+            write(&block);
             block.clear();
         }
+    }
+}
+
+/// A file that is filled with zeros one aligned block ahead of what is appended, as the log's are.
+pub(crate) struct Roomy {
+    pub(crate) file: File,
+    position: u64,
+    room_end: u64,
+}
+
+impl Roomy {
+    pub(crate) fn new(file: File) -> Self {
+        Self { file, position: 0, room_end: 0 }
+    }
+
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        const ROOM: usize = 128 * 1024;
+        static ZEROS: [u8; ROOM] = [0; ROOM];
+        let end = self.position + bytes.len() as u64;
+        if end > self.room_end {
+            let block = end - end % ROOM as u64;
+            self.file.write_all_at(&ZEROS, block).expect("write");
+            self.room_end = block + ROOM as u64;
+        }
+        self.file.write_all_at(bytes, self.position).expect("write");
+        self.position = end;
     }
 }
 

@@ -24,6 +24,7 @@ pub struct ConsumerBuilder {
     home: Result<Home, Error>,
     topics: Vec<String>,
     patterns: Vec<String>,
+    reads_redriven: bool,
     start: StartAt,
     assignor: Arc<dyn Assignor>,
     limits: Limits,
@@ -55,6 +56,7 @@ impl ConsumerBuilder {
             home,
             topics: Vec::new(),
             patterns: Vec::new(),
+            reads_redriven: false,
             start: StartAt::Earliest,
             assignor: Arc::new(Sticky),
             limits: Limits { records: RECORDS_DEFAULT, bytes: FETCH_BYTES_DEFAULT },
@@ -76,6 +78,12 @@ impl ConsumerBuilder {
     /// redriven ones, are never meant.
     pub fn matching(mut self, pattern: impl Into<String>) -> Self {
         self.patterns.push(pattern.into());
+        self
+    }
+
+    /// Reads as well what is redriven to the group from dead letters about these topics.
+    pub(crate) fn with_redriven(mut self) -> Self {
+        self.reads_redriven = true;
         self
     }
 
@@ -105,7 +113,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// About how many bytes a poll hands out at most: 64 KiB to 64 MiB, by default 1 MiB.
+    /// About how many bytes a poll hands out at most: 1 KiB to 64 MiB, by default 512 KiB.
     ///
     /// One batch is always handed out, however large.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
@@ -145,8 +153,9 @@ impl ConsumerBuilder {
         let Home { group, topics, clock } = self.home?;
         let told = |error: Error| error.during(format_args!("join {}", group.name()));
         check(self.limits, self.patience).map_err(told)?;
-        let subscription = subscription(&topics, &self.topics, &self.patterns).map_err(told)?;
+        let mut subscription = subscription(&topics, &self.topics, &self.patterns).map_err(told)?;
         seed(&group, &topics, &subscription, self.start).map_err(told)?;
+        subscription.redriven_to = self.reads_redriven.then(|| group.name().clone());
         let member = group.join(subscription, self.patience, self.assignor).map_err(told)?;
         let mut consumer = Consumer {
             group,
@@ -199,6 +208,7 @@ fn subscription(
     Ok(Subscription {
         topics: named.collect::<Result<_, _>>()?,
         globs: globs.collect::<Result<_, _>>()?,
+        redriven_to: None,
     })
 }
 
@@ -217,6 +227,7 @@ fn seed(
     let fresh = Subscription {
         topics: subscription.topics.clone(),
         globs: new_globs.iter().map(|glob| (*glob).clone()).collect(),
+        redriven_to: None,
     };
     let fresh: BTreeMap<_, _> = fresh.resolve(topics);
     let mut positions = Vec::new();

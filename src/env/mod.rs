@@ -188,6 +188,11 @@ pub trait Spawn: Debug + Send + Sync {
     /// Whether [`spawn`](Self::spawn) works; where it does not, callers do the work inline.
     fn can_spawn(&self) -> bool;
 
+    /// Whether background work waits until the log is told to do it, where there are no threads.
+    ///
+    /// Otherwise it is done inline, by whoever asks for it.
+    fn waits_to_be_told(&self) -> bool;
+
     /// Runs `work` on a new thread named `name`.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ use self::tree::Tree;
 use super::Env;
 use super::clock::SystemClock;
 use super::manual::ManualClock;
-use super::threads::{NoThreads, Threads};
+use super::threads::{NoThreads, Threads, WhenTold};
 use crate::sync::{Arc, Condvar, Mutex};
 
 /// A seeded simulated disk.
@@ -89,6 +89,16 @@ impl SimDisk {
             spawn: Arc::new(NoThreads),
             entropy: Arc::clone(&self.shared.entropy) as Arc<_>,
         }
+    }
+
+    /// The same, but background work waits until the log is told to do it.
+    ///
+    /// What nobody waits for is then as late as it can be: a record that was written and not waited
+    /// for is not durable, and on an `Always` topic not visible, until
+    /// [`Log::maintain`](crate::Log::maintain).
+    #[must_use]
+    pub fn env_when_told(&self) -> Env {
+        Env { spawn: Arc::new(WhenTold), ..self.env() }
     }
 
     /// A world on this disk with the system's threads and clocks.

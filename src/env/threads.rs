@@ -14,6 +14,10 @@ impl Spawn for Threads {
         true
     }
 
+    fn waits_to_be_told(&self) -> bool {
+        false
+    }
+
     fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Join>> {
         // The builder panics on such a name; here every refusal is an error.
         if name.contains('\0') {
@@ -51,7 +55,31 @@ impl Spawn for NoThreads {
         false
     }
 
+    fn waits_to_be_told(&self) -> bool {
+        false
+    }
+
     fn spawn(&self, _name: &str, _work: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Join>> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this environment has no threads"))
+    }
+}
+
+/// A world without threads, in which background work waits until the log is told to do it.
+#[cfg(feature = "testing")]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WhenTold;
+
+#[cfg(feature = "testing")]
+impl Spawn for WhenTold {
+    fn can_spawn(&self) -> bool {
+        false
+    }
+
+    fn waits_to_be_told(&self) -> bool {
+        true
+    }
+
+    fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Join>> {
+        NoThreads.spawn(name, work)
     }
 }

@@ -24,7 +24,8 @@ use crate::format::frame::{
     Seed,
 };
 use crate::limits::{
-    FRAME_BYTES_MAX, HEADER_NAME_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, RECORD_BYTES_MAX,
+    FRAME_BYTES_MAX, HEADER_NAME_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, LETTER_BYTES_MAX,
+    RECORD_BYTES_MAX,
 };
 use crate::offset::{Offset, Timestamp, TopicPartition};
 use crate::record::{
@@ -138,7 +139,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// The record, its key or a header is larger than allowed; the batch is as it was.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(
         &mut self,
         record: &Record<'_>,
@@ -179,44 +180,35 @@ impl BatchBuilder {
         self.push(&entry, RECORD_BYTES_MAX, limit)
     }
 
+    /// Adds a record whose `size` was checked, so that none of the narrowings loses anything.
     #[inline(always)]
     fn write(&mut self, record: &Record<'_>, size: usize, time_delta: i32) {
-        let key = record.key_bytes();
-        let value = record.value_bytes();
-        let mut flags = 0;
-        if key.is_some() {
-            flags |= HAS_KEY;
+        let (key, value) = (record.key_bytes(), record.value_bytes());
+        let mut flags = u8::from(key.is_some()) * HAS_KEY + u8::from(value.is_some()) * HAS_VALUE;
+        if let Some(time) = record.own_timestamp() {
+            flags |= HAS_TIME;
+            self.attributes |= ATTRIBUTE_OWN_TIMES;
+            self.base_timestamp.get_or_insert(time);
+            self.max_time_delta = self.max_time_delta.max(time_delta.try_into().unwrap_or(0));
+        } else {
+            self.attributes |= ATTRIBUTE_APPEND_TIMES;
         }
-        if value.is_some() {
-            flags |= HAS_VALUE;
-        }
-        match record.own_timestamp() {
-            Some(time) => {
-                flags |= HAS_TIME;
-                self.attributes |= ATTRIBUTE_OWN_TIMES;
-                self.base_timestamp.get_or_insert(time);
-                self.max_time_delta = self.max_time_delta.max(time_delta.try_into().unwrap_or(0));
-            }
-            None => self.attributes |= ATTRIBUTE_APPEND_TIMES,
-        }
-        let key = key.unwrap_or_default();
-        // `checked_size` has bounded every length, so that none of these narrowings loses anything.
-        let behind = u32::try_from(size - RECORD_FIXED_BYTES).unwrap_or(u32::MAX);
-        let key_len = u16::try_from(key.len()).unwrap_or(u16::MAX);
-        let header_count = u8::try_from(record.headers().len()).unwrap_or(u8::MAX);
-        let [b0, b1, b2, b3] = behind.to_le_bytes();
+        let [b0, b1, b2, b3, ..] = (size - RECORD_FIXED_BYTES).to_le_bytes();
         let [t0, t1, t2, t3] = time_delta.to_le_bytes();
-        let [k0, k1] = key_len.to_le_bytes();
+        let [k0, k1, ..] = key.map_or(0, <[u8]>::len).to_le_bytes();
+        let [header_count, ..] = record.headers().len().to_le_bytes();
         let fixed = [b0, b1, b2, b3, t0, t1, t2, t3, k0, k1, flags, header_count];
         self.bytes.reserve(size);
         self.bytes.extend_from_slice(&fixed);
-        if key_len > 0 {
+        if let Some(key) = key {
             self.bytes.extend_from_slice(key);
         }
         for header in record.headers() {
             self.write_header(header.name.as_bytes(), header.value);
         }
-        self.bytes.extend_from_slice(value.unwrap_or_default());
+        if let Some(value) = value {
+            self.bytes.extend_from_slice(value);
+        }
         self.count += 1;
     }
 
@@ -268,7 +260,7 @@ fn checked_size(record: &Record<'_>, record_bytes_max: usize) -> Result<usize, E
     if !record.headers().is_empty() {
         size += checked_headers(record)?;
     }
-    let limit = record_bytes_max.min(RECORD_BYTES_MAX);
+    let limit = record_bytes_max.min(LETTER_BYTES_MAX);
     if key > KEY_BYTES_MAX {
         Err(too_large("key", key, KEY_BYTES_MAX))
     } else if size > limit {
@@ -348,11 +340,11 @@ impl StoredBatch {
         self.body.len()
     }
 
+    /// Whether the body is exactly its records, so that nobody who reads them meets anything else.
     fn check_records(&self) -> Option<()> {
         let mut rest = &self.body[..];
         for _ in 0..self.header.count {
-            let (_, behind) = RawRecord::split(rest)?;
-            rest = behind;
+            rest = behind_record(rest)?;
         }
         (rest.len() < ALIGNMENT && rest.iter().all(|byte| *byte == 0)).then_some(())
     }
@@ -428,7 +420,7 @@ impl<'a> Iterator for Records<'a> {
     #[inline]
     fn next(&mut self) -> Option<RecordRef<'a>> {
         let left = self.left.checked_sub(1)?;
-        let (record, rest) = RawRecord::split(self.rest)?;
+        let (record, rest) = RawRecord::take(self.rest)?;
         let found = RecordRef {
             partition: self.partition,
             offset: self.offset,
@@ -439,7 +431,8 @@ impl<'a> Iterator for Records<'a> {
             headers: record.headers,
             chunk: &self.batch.body,
         };
-        self.offset = self.offset.checked_add(1)?;
+        // A header whose last offset cannot be counted is refused when it is decoded.
+        self.offset = Offset::new(self.offset.value().wrapping_add(1));
         self.left = left;
         self.rest = rest;
         Some(found)
@@ -459,6 +452,55 @@ fn entries(body: &[u8], count: u32) -> impl Iterator<Item = (&[u8], Option<&[u8]
     })
 }
 
+/// The fixed part of a record.
+#[derive(Clone, Copy)]
+struct Fixed {
+    behind: usize,
+    time_delta: i32,
+    key_len: usize,
+    flags: u8,
+    header_count: u8,
+}
+
+impl Fixed {
+    #[inline(always)]
+    fn decode(bytes: &[u8; RECORD_FIXED_BYTES]) -> Self {
+        let [b0, b1, b2, b3, t0, t1, t2, t3, k0, k1, flags, header_count] = *bytes;
+        Self {
+            // Where a length of 32 bits does not fit, no record of that length does either.
+            behind: usize::try_from(u32::from_le_bytes([b0, b1, b2, b3])).unwrap_or(usize::MAX),
+            time_delta: i32::from_le_bytes([t0, t1, t2, t3]),
+            key_len: usize::from(u16::from_le_bytes([k0, k1])),
+            flags,
+            header_count,
+        }
+    }
+
+    /// Whether a record without headers can be what this says of it.
+    ///
+    /// A part that is said to be absent must be empty, or bytes would be dropped silently.
+    #[inline(always)]
+    fn is_sound(self, value_len: usize) -> bool {
+        self.flags & !FLAGS_KNOWN == 0
+            && (self.flags & HAS_KEY != 0 || self.key_len == 0)
+            && (self.flags & HAS_VALUE != 0 || value_len == 0)
+    }
+}
+
+/// What stands behind the record at the front of `bytes`; none if that is not a record.
+///
+/// It decides as [`RawRecord::split`] does, and takes nothing apart where there are no headers.
+#[inline(always)]
+fn behind_record(bytes: &[u8]) -> Option<&[u8]> {
+    let (fixed, rest) = bytes.split_first_chunk::<RECORD_FIXED_BYTES>()?;
+    let fixed = Fixed::decode(fixed);
+    if fixed.header_count > 0 {
+        return RawRecord::split(bytes).map(|(_, behind)| behind);
+    }
+    let value_len = fixed.behind.checked_sub(fixed.key_len)?;
+    if fixed.is_sound(value_len) { rest.get(fixed.behind..) } else { None }
+}
+
 struct RawRecord<'a> {
     key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
@@ -468,43 +510,47 @@ struct RawRecord<'a> {
 
 impl<'a> RawRecord<'a> {
     /// Takes one record off the front of `bytes`; none if what stands there is not a record.
-    #[inline]
     fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let fixed = Fixed::decode(bytes.first_chunk()?);
+        let (record, rest) = Self::take(bytes)?;
+        let value_len = fixed.behind - fixed.key_len - record.headers.bytes_len();
+        fixed.is_sound(value_len).then_some((record, rest))
+    }
+
+    /// The same where the record is known to be sound.
+    #[inline(always)]
+    fn take(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (fixed, rest) = bytes.split_first_chunk::<RECORD_FIXED_BYTES>()?;
-        let [b0, b1, b2, b3, t0, t1, t2, t3, k0, k1, flags, header_count] = *fixed;
-        let behind = usize::try_from(u32::from_le_bytes([b0, b1, b2, b3])).ok()?;
-        let key_len = usize::from(u16::from_le_bytes([k0, k1]));
-        let (record, rest) = rest.split_at_checked(behind)?;
-        let (key, tail) = record.split_at_checked(key_len)?;
+        let fixed = Fixed::decode(fixed);
+        let (record, rest) = rest.split_at_checked(fixed.behind)?;
+        let (key, mut value) = record.split_at_checked(fixed.key_len)?;
         let mut headers = Headers::default();
-        let mut value = tail;
-        if header_count > 0 {
-            let mut iter = HeadersIter::over(tail, header_count);
-            while iter.next().is_some() {}
-            if iter.left() > 0 {
-                return None;
-            }
-            value = iter.rest();
-            let (header_bytes, _) = tail.split_at_checked(tail.len() - value.len())?;
-            headers = Headers::checked(header_bytes, header_count);
-        }
-        // A part that is said to be absent must be empty, or bytes would be dropped silently.
-        let absent_key = flags & HAS_KEY == 0;
-        let absent_value = flags & HAS_VALUE == 0;
-        if flags & !FLAGS_KNOWN != 0
-            || (absent_key && !key.is_empty())
-            || (absent_value && !value.is_empty())
-        {
-            return None;
+        if fixed.header_count > 0 {
+            (headers, value) = split_headers(value, fixed.header_count)?;
         }
         let record = Self {
-            key: (!absent_key).then_some(key),
-            value: (!absent_value).then_some(value),
+            key: (fixed.flags & HAS_KEY != 0).then_some(key),
+            value: (fixed.flags & HAS_VALUE != 0).then_some(value),
             headers,
-            own_delta: (flags & HAS_TIME != 0).then_some(i32::from_le_bytes([t0, t1, t2, t3])),
+            own_delta: (fixed.flags & HAS_TIME != 0).then_some(fixed.time_delta),
         };
         Some((record, rest))
     }
+}
+
+/// Takes `count` headers off the front of what stands behind a key.
+///
+/// Apart from the loops over records, which are tight without it.
+#[inline(never)]
+fn split_headers(bytes: &[u8], count: u8) -> Option<(Headers<'_>, &[u8])> {
+    let mut iter = HeadersIter::over(bytes, count);
+    while iter.next().is_some() {}
+    if iter.left() > 0 {
+        return None;
+    }
+    let value = iter.rest();
+    let (headers, _) = bytes.split_at_checked(bytes.len() - value.len())?;
+    Some((Headers::checked(headers, count), value))
 }
 
 #[cfg(test)]

@@ -167,14 +167,6 @@ impl FrameHeader {
         true
     }
 
-    /// The length that a header claims, which is nothing to rely on.
-    pub(crate) fn claimed_length(bytes: &[u8]) -> Option<usize> {
-        let header = bytes.first_chunk::<HEADER_BYTES>()?;
-        let (sizes, _) = header.split_first_chunk::<8>()?;
-        let (_checksum, length) = halves(u64::from_le_bytes(*sizes));
-        usize::try_from(length).ok()
-    }
-
     /// Reads the header at the start of `bytes` and believes it only if it belongs to this place.
     pub(crate) fn decode(bytes: &[u8], seed: Seed) -> Result<Self, FrameError> {
         let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(FrameError::Short)?;
@@ -224,6 +216,28 @@ impl FrameHeader {
     /// The whole frame in bytes.
     pub(crate) fn len(&self) -> usize {
         usize::try_from(self.length).unwrap_or(usize::MAX)
+    }
+}
+
+/// What a header says before its checksum was looked at, which is nothing to rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The whole frame in bytes, at least a header's.
+    pub(crate) length: u64,
+    /// The offset behind the last record.
+    pub(crate) end: Offset,
+}
+
+impl Claim {
+    /// What the header at the start of `bytes` claims; none where it is impossible.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let (words, _) = bytes.first_chunk::<HEADER_BYTES>()?.as_chunks::<8>();
+        let [sizes, base, body, ..] = words else { return None };
+        let (_checksum, length) = halves(u64::from_le_bytes(*sizes));
+        let (_body_checksum, count) = halves(u64::from_le_bytes(*body));
+        let end = u64::from_le_bytes(*base).checked_add(u64::from(count))?;
+        let length = u64::from(length);
+        (length >= HEADER_BYTES as u64).then_some(Self { length, end: Offset::new(end) })
     }
 }
 
@@ -307,6 +321,15 @@ mod tests {
         #[test]
         fn headers_come_back(header in headers()) {
             prop_assert_eq!(FrameHeader::decode(&encoded(&header, seed()), seed()), Ok(header));
+        }
+
+        /// A hop from header to header would go elsewhere than a walk.
+        #[test]
+        fn a_claim_is_what_the_header_says(header in headers()) {
+            let claim = Claim::of(&encoded(&header, seed()));
+            let said = Claim { length: u64::from(header.length), end: header.end_offset() };
+            let possible = header.length as usize >= HEADER_BYTES;
+            prop_assert_eq!(claim, possible.then_some(said));
         }
 
         /// Damage to a header would be believed, or stop the program.

@@ -59,6 +59,19 @@ impl Index {
         Some((u64::from(entry.position), own))
     }
 
+    /// About how far behind its indexed frame an offset stands, going by how many stand there.
+    pub(crate) fn distance_to(&self, base: Offset, offset: Offset) -> u64 {
+        let relative = offset.value().saturating_sub(base.value());
+        let behind =
+            self.entries.partition_point(|entry| u64::from(entry.relative_offset) <= relative);
+        let at = |number: Option<usize>| number.and_then(|number| self.entries.get(number));
+        let Some(entry) = at(behind.checked_sub(1)) else { return 0 };
+        let Some(next) = at(Some(behind)) else { return INDEX_INTERVAL_BYTES };
+        let offsets = u64::from(next.relative_offset.saturating_sub(entry.relative_offset)).max(1);
+        let bytes = u64::from(next.position.saturating_sub(entry.position));
+        relative.saturating_sub(u64::from(entry.relative_offset)) * bytes / offsets
+    }
+
     /// The last indexed frame that starts at or before byte `position`, as its own position.
     pub(crate) fn frame_near(&self, position: u64) -> Option<u64> {
         let behind = self.entries.partition_point(|entry| u64::from(entry.position) <= position);
@@ -264,6 +277,20 @@ mod tests {
                 prop_assert!(at <= *position && position - at < INDEX_INTERVAL_BYTES);
             }
             prop_assert_eq!(index.begins_at(HEAD), !frames.is_empty());
+        }
+
+        /// One read would bring far more than the way to a frame, or end before its stretch begins.
+        #[test]
+        fn a_distance_stays_within_its_stretch(frames in frames()) {
+            let (index, noted) = index_of(&frames);
+            let base = Offset::new(BASE);
+            for (position, offset, _) in &noted {
+                let (at, own) = index.frame_before(base, *offset).unwrap();
+                let way = index.distance_to(base, *offset);
+                let longest = frames.iter().map(|(length, _)| u64::from(*length)).max().unwrap_or(0);
+                prop_assert!(way <= INDEX_INTERVAL_BYTES + longest, "{} from {} to {}", way, at, position);
+                prop_assert!(*offset != own || way == 0 || way == INDEX_INTERVAL_BYTES);
+            }
         }
 
         /// A search by time would begin behind the first record that it should find.

@@ -22,6 +22,7 @@ use crate::group::membership::{Effects, Event, Membership, Share};
 use crate::group::offsets::{CommittedOffset, GroupEntries};
 use crate::name::{GroupName, TopicName};
 use crate::offset::{Offset, PartitionId, ShardId, TopicId};
+use crate::role::TopicRole;
 use crate::storage::journal::Journal;
 use crate::storage::store::Store;
 use crate::storage::tail::Serve;
@@ -78,6 +79,8 @@ struct Committed {
 pub(crate) struct Subscription {
     pub(crate) topics: BTreeSet<TopicName>,
     pub(crate) globs: Vec<TopicGlob>,
+    /// The group that wants, besides, what is redriven to it from dead letters about these topics.
+    pub(crate) redriven_to: Option<GroupName>,
 }
 
 /// How far a group is in one partition.
@@ -127,12 +130,20 @@ pub(crate) struct News {
 impl Subscription {
     /// The topics that are wanted now. Globs name what users make, and nothing that serves a group.
     pub(crate) fn resolve(&self, topics: &Topics) -> BTreeMap<TopicId, u32> {
-        let wanted = topics.all().into_iter().filter(|topic| {
-            self.topics.contains(&topic.name)
-                || (!topic.serves_a_group()
-                    && self.globs.iter().any(|glob| glob.matches(&topic.name)))
+        let wanted = topics.all().into_iter().filter(|topic| match topic.role() {
+            TopicRole::Redrive { topic: origin, group }
+                if self.redriven_to.as_ref() == Some(&group) =>
+            {
+                self.names(&origin) || self.topics.contains(&topic.name)
+            }
+            TopicRole::Plain => self.names(&topic.name),
+            _ => self.topics.contains(&topic.name),
         });
         wanted.map(|topic| (topic.id, topic.partition_count())).collect()
+    }
+
+    fn names(&self, topic: &TopicName) -> bool {
+        self.topics.contains(topic) || self.globs.iter().any(|glob| glob.matches(topic))
     }
 }
 

@@ -22,9 +22,11 @@ pub(super) struct Inner {
     pub(super) opening: Opening,
     pub(super) closed: AtomicBool,
     pub(super) turn: Turn,
+    /// Whose turn it is to say what becomes of dead letters.
+    pub(super) settling: Turn,
 }
 
-/// Lets one change of the catalog happen after another: whoever holds the baton may.
+/// Lets one change happen after another: whoever holds the baton may.
 pub(super) struct Turn {
     give: Sender<()>,
     take: Receiver<()>,
@@ -108,9 +110,9 @@ impl Inner {
     }
 
     pub(super) fn alter(&self, topic: &Topic, config: TopicConfig) -> Result<(), Error> {
-        let config = self.with_defaults(config);
-        config.check()?;
         let state = topic.state();
+        let config = self.with_defaults(config).role(state.config.role.clone());
+        config.check()?;
         if config.partitions != state.config.partitions {
             let text = "the number of partitions is changed by add_partitions";
             return Err(Error::new(ErrorKind::InvalidConfig, text));
@@ -183,7 +185,7 @@ impl Default for Turn {
 }
 
 impl Turn {
-    fn take(&self) -> TurnGuard<'_> {
+    pub(super) fn take(&self) -> TurnGuard<'_> {
         // Both ends live as long as the turn, so that there is nothing to fail.
         let _ = self.take.recv();
         TurnGuard(self)
@@ -194,8 +196,8 @@ impl Turn {
     }
 }
 
-/// Held by whoever changes the catalog.
-pub(super) struct TurnGuard<'a>(&'a Turn);
+/// Held by whoever makes a change.
+pub(crate) struct TurnGuard<'a>(&'a Turn);
 
 impl Drop for TurnGuard<'_> {
     fn drop(&mut self) {

@@ -135,6 +135,15 @@ impl Wakes {
         }
     }
 
+    /// Whether nobody is to be woken or told anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.outcomes.is_empty()
+            && self.nudges.is_empty()
+            && self.watchers.is_empty()
+            && self.void.is_none()
+            && self.failure.is_none()
+    }
+
     /// Wakes everybody; no lock may be held.
     pub(crate) fn fire(self) {
         for (sender, outcome) in self.outcomes {

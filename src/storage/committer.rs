@@ -24,7 +24,7 @@ pub(crate) struct Committer {
     me: Weak<Self>,
     spawn: Arc<dyn Spawn>,
     clock: Arc<dyn Clock>,
-    is_inline: bool,
+    labour: Labour,
     jobs: Queue<Job>,
     timers: Queue<Timer>,
     /// How many jobs wait or are being served; there shall be as many workers.
@@ -34,6 +34,26 @@ pub(crate) struct Committer {
     closed: AtomicBool,
     threads: Mutex<Threads>,
     report: Box<dyn Fn(BackgroundFailure) + Send + Sync>,
+}
+
+/// Who does the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Labour {
+    Threads,
+    /// Whoever asks for it.
+    Inline,
+    /// Whoever says that it is to be done now.
+    WhenTold,
+}
+
+impl Labour {
+    fn of(spawn: &dyn Spawn) -> Self {
+        match (spawn.can_spawn(), spawn.waits_to_be_told()) {
+            (true, _) => Self::Threads,
+            (false, false) => Self::Inline,
+            (false, true) => Self::WhenTold,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -74,7 +94,7 @@ impl Committer {
             me: Weak::clone(me),
             spawn: Arc::clone(&env.spawn),
             clock: Arc::clone(&env.clock),
-            is_inline: !env.spawn.can_spawn(),
+            labour: Labour::of(&*env.spawn),
             jobs: Queue::default(),
             timers: Queue::default(),
             unserved: Arc::default(),
@@ -126,11 +146,15 @@ impl Committer {
             Err(_) if !threads.workers.is_empty() => {}
             Err(_) => {
                 drop(threads);
-                while let Ok(Job::Serve(job)) = self.jobs.receiver.try_recv() {
-                    job.serve();
-                    self.unserved.fetch_sub(1, Ordering::AcqRel);
-                }
+                self.do_what_waits();
             }
+        }
+    }
+
+    fn do_what_waits(&self) {
+        while let Ok(Job::Serve(job)) = self.jobs.receiver.try_recv() {
+            job.serve();
+            self.unserved.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -155,18 +179,25 @@ impl Committer {
 
 impl Background for Committer {
     fn request(&self, job: Arc<dyn Serve>) {
-        if self.is_inline {
-            job.serve();
-        } else if !self.closed.load(Ordering::Acquire) {
-            self.unserved.fetch_add(1, Ordering::AcqRel);
-            let _ = self.jobs.sender.send(Job::Serve(job));
+        if self.labour == Labour::Inline {
+            return job.serve();
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        self.unserved.fetch_add(1, Ordering::AcqRel);
+        let _ = self.jobs.sender.send(Job::Serve(job));
+        if self.labour == Labour::Threads {
             self.ensure_worker();
         }
     }
 
     fn request_after(&self, delay: Duration, job: Arc<dyn Serve>) {
         // Where nothing can wait, `maintain` looks at what is due.
-        if self.is_inline || self.clock.is_manual() || self.closed.load(Ordering::Acquire) {
+        if self.labour != Labour::Threads
+            || self.clock.is_manual()
+            || self.closed.load(Ordering::Acquire)
+        {
             return;
         }
         self.ensure_timer();
@@ -177,11 +208,17 @@ impl Background for Committer {
     fn report(&self, failure: BackgroundFailure) {
         (self.report)(failure);
     }
+
+    fn catch_up(&self) {
+        if self.labour == Labour::WhenTold {
+            self.do_what_waits();
+        }
+    }
 }
 
 impl fmt::Debug for Committer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Committer").field("is_inline", &self.is_inline).finish_non_exhaustive()
+        f.debug_struct("Committer").field("labour", &self.labour).finish_non_exhaustive()
     }
 }
 

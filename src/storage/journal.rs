@@ -167,9 +167,15 @@ impl Journal {
 
     /// Writes the state as a new file now, if what the present one holds is in doubt.
     pub(crate) fn settle(&self) -> Result<(), Error> {
+        self.shard.exclusive(|tail, ends| (tail.settle(ends), None))?
+    }
+
+    /// The same, unless all further changes are refused already.
+    pub(crate) fn begin(&self) -> Result<(), Error> {
         self.shard.exclusive(|tail, ends| {
-            let settled = if tail.in_doubt { tail.rewrite(ends.written_end) } else { Ok(()) };
-            (settled, None)
+            // Whoever stops the journal waits for the tail: nothing is written behind its back.
+            let stopped = self.shard.observe(|commit, _, _| commit.closed().cloned());
+            (stopped.map_or_else(|| tail.settle(ends), Err), None)
         })?
     }
 
@@ -372,6 +378,10 @@ impl JournalTail {
         (self.position, self.end) = found.good;
         self.limit = len;
         Ok(found.damage.is_some())
+    }
+
+    fn settle(&mut self, ends: Ends) -> Result<(), Error> {
+        if self.in_doubt { self.rewrite(ends.written_end) } else { Ok(()) }
     }
 
     /// Writes all entries into a new file and makes it the journal; `end` is where the next change

@@ -151,9 +151,9 @@ impl Manifest {
         if self.home.read_only {
             return Err(Error::bare(ErrorKind::ReadOnly));
         }
-        self.journal.settle()?;
+        self.journal.begin()?;
         for journal in self.dependents.get() {
-            journal.settle()?;
+            journal.begin()?;
         }
         self.writing.store(true, Ordering::Release);
         Ok(())
@@ -186,10 +186,15 @@ impl Manifest {
     ///
     /// A session that wrote nothing leaves the marker that it found.
     pub(crate) fn close(&self, except: Vec<ShardId>) -> Result<(), Error> {
-        if self.writing.load(Ordering::Acquire) || !self.was_clean {
-            self.begin_writes()?;
+        let is_marked = self.writing.load(Ordering::Acquire) || !self.was_clean;
+        let begun = if is_marked { self.begin_writes() } else { Ok(()) };
+        // Nothing changes any more once the marker has named what there is.
+        let dependents = self.dependents.get();
+        dependents.iter().for_each(|journal| journal.stop(&Error::bare(ErrorKind::Closed)));
+        begun?;
+        if is_marked {
             let mut journals = Vec::new();
-            for journal in self.dependents.get() {
+            for journal in dependents {
                 journals.push((journal.kind(), journal.fingerprint()?));
             }
             self.journal.fingerprint()?;

@@ -4,6 +4,7 @@ pub(crate) mod beside;
 pub(crate) mod buffer;
 pub(crate) mod commit;
 pub(crate) mod committer;
+pub(crate) mod disposal;
 pub(crate) mod files;
 pub(crate) mod journal;
 pub(crate) mod judge;

@@ -434,7 +434,8 @@ impl PartitionLog {
         }
         let written = active.writer.write(round);
         if let Err(error) = written {
-            let path = active.writer.segment().path();
+            let segment = Arc::clone(active.writer.segment());
+            let path = segment.path();
             self.was_full =
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
             // A full disk is no reason to stop, if what was written can be taken back for good.

@@ -14,7 +14,7 @@ use crate::format::batch::{Batch, StoredBatch};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, Place, Seed};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
 use crate::format::index::{FOOTER_END_BYTES, Footer, Index};
-use crate::limits::{FETCH_BYTES_MIN, FOOTER_BYTES_MAX};
+use crate::limits::FOOTER_BYTES_MAX;
 use crate::offset::{Offset, Timestamp};
 use crate::storage::buffer::BufferPool;
 use crate::storage::files::Files;
@@ -182,19 +182,20 @@ impl Segment {
         max_bytes: usize,
     ) -> Result<Chunk, Error> {
         let file = self.file(extent.end)?;
-        let start = match left_off.filter(|(_, offset)| *offset <= from) {
-            Some(mark) => mark,
-            None => self.start_for(&file, index.frame_before(self.base(), from), from)?,
+        let most = max_bytes.clamp(READ_BYTES_MIN, WINDOW_BYTES * 4);
+        let mut walk = match left_off.filter(|(_, offset)| *offset <= from) {
+            Some(mark) => self.walk(&file, mark, extent)?.reading(window_from(mark.0, most, index)),
+            None => self.walk_to(&file, (index, extent), from, most)?,
         };
-        let window =
-            window_from(start.0, max_bytes.clamp(FETCH_BYTES_MIN, WINDOW_BYTES * 4), index);
-        let mut walk = self.walk(&file, start, extent)?.reading(window);
         let mut batches = Vec::new();
         let mut bytes = 0;
         let mut next = walk.at();
         // What one read brought is enough, or a frame that it cut off would cost another one for
         // itself.
-        while bytes < max_bytes / 2 || (bytes < max_bytes && walk.has_read_next()) {
+        while batches.is_empty()
+            || bytes < max_bytes / 2
+            || (bytes < max_bytes && walk.has_read_next())
+        {
             let damaged = match walk.step().map_err(|error| self.read_failed(error))? {
                 Step::Frame { header, .. } if header.base_offset >= extent.end => break,
                 Step::Frame { header, .. } if header.end_offset() <= from => continue,
@@ -230,6 +231,29 @@ impl Segment {
             return Err(Error::corrupt(&self.path, position, offsets, reason));
         }
         Ok(Chunk { batches, next })
+    }
+
+    /// A walk that begins at the frame that holds `from`, or before it where damage hides the way.
+    fn walk_to<'a>(
+        &'a self,
+        file: &'a Arc<dyn File>,
+        (index, extent): (&Index, Extent),
+        from: Offset,
+        most: usize,
+    ) -> Result<Walk<'a>, Error> {
+        let head = (HEAD_BYTES as u64, self.base());
+        let indexed = index.frame_before(self.base(), from).filter(|(_, own)| *own <= from);
+        let start = indexed.unwrap_or(head);
+        // One read is to bring the way to the frame and what is asked for.
+        let way = index.distance_to(self.base(), from);
+        let window = most.saturating_add(usize::try_from(way).unwrap_or(0)).min(WINDOW_BYTES * 4);
+        let mut walk = self.walk(file, start, extent)?.reading(window);
+        let stands = walk.stands_on_frame().map_err(|error| self.read_failed(error))?;
+        if !stands && start != head {
+            walk = self.walk(file, head, extent)?.reading(window);
+        }
+        walk.hop_to(from).map_err(|error| self.read_failed(error))?;
+        Ok(walk)
     }
 
     /// The first record of `time` or later, looked for from the index on; damaged batches are
@@ -301,6 +325,9 @@ impl Segment {
     }
 }
 
+/// No read asks for less: small ones cost as much.
+const READ_BYTES_MIN: usize = 4 * 1024;
+
 /// How much to read at `start` so that no frame is cut off where the index knows better.
 fn window_from(start: u64, most: usize, index: &Index) -> usize {
     let until = index.frame_near(start.saturating_add(most as u64)).unwrap_or(start);
@@ -313,12 +340,15 @@ fn window_from(start: u64, most: usize, index: &Index) -> usize {
 /// The one hand that appends to a segment.
 ///
 /// **Invariants**: bytes below `position` are whole frames from the segment's base to `end`;
-/// nothing behind `position` has been told to anybody.
+/// nothing behind `position` has been told to anybody; nothing was written at `room_end` or behind
+/// it.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     segment: Arc<Segment>,
     file: Arc<dyn File>,
     position: u64,
+    /// Up to where the file holds frames, or zeros that frames will take the place of.
+    room_end: u64,
     end: Offset,
     index: Index,
     last_append: Timestamp,
@@ -342,6 +372,7 @@ impl SegmentWriter {
             end: segment.base(),
             file,
             position: HEAD_BYTES as u64,
+            room_end: HEAD_BYTES as u64,
             index: Index::default(),
             last_append: head.created,
             scratch: Vec::new(),
@@ -369,8 +400,8 @@ impl SegmentWriter {
             return Err(Error::corrupt(path, len, offsets, "the file ends early"));
         }
         let index = segment.rebuild_index(&file, Extent { end, bytes: Some(position) })?;
-        let scratch = Vec::new();
-        Ok(Self { segment, file, position, end, index, last_append, scratch })
+        let (room_end, scratch) = (len, Vec::new());
+        Ok(Self { segment, file, position, room_end, end, index, last_append, scratch })
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -410,6 +441,7 @@ impl SegmentWriter {
             let alone = self.scratch.is_empty() && frames.len() == 1;
             if alone || bytes.len() >= WORTH_A_CALL {
                 self.flush_scratch(&mut written)?;
+                self.make_room(position);
                 self.file.write_at(bytes, written)?;
                 written = position;
             } else {
@@ -430,16 +462,38 @@ impl SegmentWriter {
 
     fn flush_scratch(&mut self, written: &mut u64) -> io::Result<()> {
         if !self.scratch.is_empty() {
+            let until = *written + self.scratch.len() as u64;
+            self.make_room(until);
             self.file.write_at(&self.scratch, *written)?;
-            *written += self.scratch.len() as u64;
+            *written = until;
             self.scratch.clear();
         }
         Ok(())
     }
 
+    /// Fills the block that a write up to `until` would be the first to reach with zeros.
+    ///
+    /// Frames that are then written over them change neither the file's length nor where its blocks
+    /// lie, so that a sync of theirs need not wait for the file system's journal; and one aligned
+    /// write of a whole block gets the page cache to hold it in one piece, where frames alone would
+    /// have it pieced together. Nothing depends on it: where it fails, the write that follows says
+    /// what is wrong, if anything is.
+    fn make_room(&mut self, until: u64) {
+        if until <= self.room_end {
+            return;
+        }
+        let block = until - until % ROOM_BYTES;
+        let is_new = block >= self.room_end.max(ROOM_BYTES);
+        self.room_end = until;
+        if is_new && self.file.write_at(ROOM, block).is_ok() {
+            self.room_end = block + ROOM_BYTES;
+        }
+    }
+
     /// Takes back what a failed write may have left behind, durably.
-    pub(crate) fn cut(&self) -> io::Result<()> {
+    pub(crate) fn cut(&mut self) -> io::Result<()> {
         self.file.set_len(self.position)?;
+        self.room_end = self.position;
         self.file.sync_data()
     }
 
@@ -453,7 +507,10 @@ impl SegmentWriter {
             last_append: self.last_append,
             durable_end,
         };
-        if self.file.write_at(&footer.encode(self.segment.seed()), self.position).is_err() {
+        let room = self.room_end > self.position;
+        let ends_here = if room { self.file.set_len(self.position) } else { Ok(()) };
+        let encoded = footer.encode(self.segment.seed());
+        if ends_here.and_then(|()| self.file.write_at(&encoded, self.position)).is_err() {
             let _ = self.file.set_len(self.position);
         }
         let _ = self.segment.index.set(Arc::new(footer.index));
@@ -462,3 +519,8 @@ impl SegmentWriter {
 
 /// Frames of at least this size are written as they are; smaller ones are gathered first.
 const WORTH_A_CALL: usize = 32 * 1024;
+
+/// How much room is made at a time. The first block of a segment is not filled, so that room never
+/// takes more than the frames do, however many small segments there are.
+const ROOM_BYTES: u64 = 128 * 1024;
+const ROOM: &[u8] = &[0; ROOM_BYTES as usize];

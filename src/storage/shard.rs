@@ -117,8 +117,9 @@ impl<T: Tail> Shard<T> {
         }
         if let Some(tail) = state.idle_tail() {
             let range = state.commit.enqueue(batch, want, None);
+            let begun = state.begin_round();
             drop(state);
-            return self.lead_own(tail, range, want);
+            return self.lead_own((tail, begun), range, want);
         }
         if want == Want::Nothing {
             return Ok(state.commit.enqueue(batch, want, None));
@@ -172,6 +173,11 @@ impl<T: Tail> Shard<T> {
         }
         self.ask_for_service(state);
         waiter
+    }
+
+    /// Has the background do what waits to be done, where that has to be said.
+    pub(crate) fn catch_up(&self) {
+        self.background.catch_up();
     }
 
     /// Takes a submitted batch back, if it has no offsets yet.

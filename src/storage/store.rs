@@ -5,7 +5,6 @@
 //! the floors above.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,17 +12,16 @@ use std::time::Duration;
 use crate::config::SyncPolicy;
 use crate::env::{Env, Lock};
 use crate::error::Error;
-use crate::format::layout::{
-    JournalKind, TOPICS_DIR, parse_segment_name, partition_dir, topic_dir,
-};
+use crate::format::layout::JournalKind;
 use crate::offset::{Offset, ShardId, Timestamp, TopicId};
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Want};
 use crate::storage::committer::Committer;
+use crate::storage::disposal::dispose;
 use crate::storage::files::Files;
 use crate::storage::journal::{Journal, JournalHome};
 use crate::storage::judge::PartitionReport;
-use crate::storage::manifest::{ManifestState, PartitionRows, Row, SegmentRow, SegmentRowState};
+use crate::storage::manifest::{ManifestState, Row};
 use crate::storage::opening::{self, Journals, Opening};
 use crate::storage::partition::{Ground, Keeping, PartitionLog};
 use crate::storage::segment::ReadSide;
@@ -226,7 +224,7 @@ impl Store {
         if orphans.is_empty() || self.options.read_only {
             return Ok(());
         }
-        self.forget(&orphans)
+        dispose(&self.ground, &orphans)
     }
 
     /// Refuses journals that contradict each other; `partitions` are those of all topics.
@@ -262,62 +260,13 @@ impl Store {
             shard.forget();
             partitions.insert(*id, rows.unwrap_or_default());
         }
-        self.forget(&partitions)
-    }
-
-    /// Removes the files and rows of partitions that the catalog does not have.
-    ///
-    /// That the files are not needed is listed before the first of them goes: segments that are
-    /// listed as part of a log, and no topic for them, are the sign of a damaged catalog.
-    fn forget(&self, partitions: &BTreeMap<ShardId, PartitionRows>) -> Result<(), Error> {
-        // What took them out of the catalog must be durable before anything of them goes.
-        self.ground.manifest.begin_writes()?;
-        let removed = partitions.iter().flat_map(|(id, rows)| remove_rows(*id, rows));
-        let removed = removed.collect::<Vec<_>>();
-        if !removed.is_empty() {
-            self.ground.manifest.put(&removed, Want::Durable)?;
-        }
-        for id in partitions.keys() {
-            self.unlink_partition(&partition_dir(&self.ground.root, *id))?;
-        }
-        for topic in partitions.keys().map(|id| id.topic).collect::<BTreeSet<_>>() {
-            self.unlink_empty(topic)?;
-        }
-        let dropped = partitions.iter().flat_map(|(id, rows)| drop_rows(*id, rows));
-        self.ground.manifest.put(&dropped.collect::<Vec<_>>(), Want::Written).map(|_| ())
-    }
-
-    /// Unlinks every file of a partition that has the name of one of ours, then the directory.
-    fn unlink_partition(&self, dir: &Path) -> Result<(), Error> {
-        let fs = &self.ground.env.fs;
-        for name in opening::names(&self.ground.env, dir)? {
-            if parse_segment_name(&name).is_none() {
-                continue;
-            }
-            let path = dir.join(name);
-            match fs.remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("unlink failed", &path, error));
-                }
-                _ => {}
-            }
-        }
-        // A directory with a stranger's file in it stays.
-        let _ = fs.remove_dir(dir);
-        Ok(())
-    }
-
-    /// Removes a topic's directory if nothing is left in it, and makes that durable.
-    fn unlink_empty(&self, topic: TopicId) -> Result<(), Error> {
-        let fs = &self.ground.env.fs;
-        let _ = fs.remove_dir(&topic_dir(&self.ground.root, topic));
-        let topics = self.ground.root.join(TOPICS_DIR);
-        fs.sync_dir(&topics).map_err(|error| Error::io("sync failed", &topics, error))
+        dispose(&self.ground, &partitions)
     }
 
     /// Everything that time asks for: late syncs, durable marks, retention, unlinking.
     pub(crate) fn maintain(&self) -> Result<(), Error> {
         let mut first = Ok(());
+        self.committer.catch_up();
         for shard in self.all_shards() {
             if shard.is_opened() {
                 shard.serve();
@@ -443,8 +392,6 @@ impl Store {
             }
             first = first.and(written);
         }
-        // Nothing is committed any more once the marker has named what was.
-        self.offsets.stop(reason);
         let marked = self.ground.manifest.close(except);
         self.let_go();
         first.and(marked)
@@ -564,6 +511,10 @@ impl Background for Errands {
         self.committer.report(failure);
     }
 
+    fn catch_up(&self) {
+        self.committer.catch_up();
+    }
+
     fn became_durable(&self) {
         if let Some(store) = self.store.upgrade() {
             store.schedule_marks();
@@ -583,17 +534,3 @@ impl Background for Errands {
 
 /// Durable ends are written down at most this often.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The rows that say of a partition's segments that they are not part of a log any more.
-fn remove_rows(id: ShardId, rows: &PartitionRows) -> impl Iterator<Item = Row> {
-    let live = rows.segments.iter().filter(|(_, row)| row.is_live());
-    live.map(move |(key, row)| {
-        Row::Segment(id, *key, SegmentRow { state: SegmentRowState::Removed, ..*row })
-    })
-}
-
-/// The rows that forget a partition.
-fn drop_rows(id: ShardId, rows: &PartitionRows) -> Vec<Row> {
-    let segments = rows.segments.keys().map(|key| Row::DropSegment(id, *key));
-    segments.chain([Row::DropPartition(id)]).collect()
-}

@@ -68,6 +68,9 @@ pub(crate) trait Background: Debug + Send + Sync {
     /// Tells the log's owner of a failure that nobody waits for.
     fn report(&self, failure: BackgroundFailure);
 
+    /// Does what waits to be done, where that has to be said.
+    fn catch_up(&self) {}
+
     /// A sync has made more of some partition durable.
     fn became_durable(&self) {}
 

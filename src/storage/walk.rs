@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::env::File;
 use crate::format::batch::StoredBatch;
 use crate::format::frame::{
-    ALIGNMENT, FORMAT_VERSION, FrameError, FrameHeader, HEADER_BYTES, Seed,
+    ALIGNMENT, Claim, FORMAT_VERSION, FrameError, FrameHeader, HEADER_BYTES, Seed,
 };
 use crate::offset::Offset;
 use crate::storage::buffer::BufferPool;
@@ -120,12 +120,44 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether a frame that starts with the expected offset stands here.
+    pub(crate) fn stands_on_frame(&mut self) -> io::Result<bool> {
+        let here = self.frame_at(self.position)?;
+        Ok(here.is_ok_and(|header| header.base_offset == self.expected))
+    }
+
+    /// Goes on at the frame that holds `target`, from one claimed length to the next.
+    ///
+    /// Nothing that is passed over is believed: the frame where this ends is, for its header is good
+    /// and holds the offset. Where the lengths lead to no such frame, the walk stays where it is.
+    pub(crate) fn hop_to(&mut self, target: Offset) -> io::Result<()> {
+        let mut position = self.position;
+        loop {
+            let range = self.load(position, HEADER_BYTES)?;
+            let (passed, is_there) =
+                hop(self.window.get(range.start..).unwrap_or_default(), target);
+            position = position.saturating_add(passed);
+            if is_there {
+                if let Ok(header) = self.frame_at(position)?
+                    && (header.base_offset..header.end_offset()).contains(&target)
+                {
+                    self.position = position;
+                    self.expected = header.base_offset;
+                }
+                return Ok(());
+            }
+            if passed == 0 || position >= self.until {
+                return Ok(());
+            }
+        }
+    }
+
     /// Whether the next frame lies in what was read already, going by the length it claims.
     pub(crate) fn has_read_next(&self) -> bool {
         let start = self.position.checked_sub(self.window_at);
         let start = start.and_then(|start| usize::try_from(start).ok());
         let rest = start.and_then(|start| self.window.get(start..)).unwrap_or_default();
-        FrameHeader::claimed_length(rest).is_some_and(|length| length <= rest.len())
+        Claim::of(rest).is_some_and(|claim| claim.length <= rest.len() as u64)
     }
 
     /// The whole frame at `position`, both checksums verified.
@@ -214,6 +246,21 @@ impl<'a> Walk<'a> {
             self.pool.read(&**self.file, position, len.max(self.window_bytes.min(left)))?;
         Ok(0..len.min(self.window.len()))
     }
+}
+
+/// Goes from claimed length to claimed length: how far, and whether a frame there may hold `target`.
+fn hop(bytes: &[u8], target: Offset) -> (u64, bool) {
+    let (mut rest, mut passed) = (bytes, 0_u64);
+    while let Some(claim) = Claim::of(rest) {
+        if target < claim.end {
+            return (passed, true);
+        }
+        passed += claim.length;
+        let behind = usize::try_from(claim.length).ok().and_then(|length| rest.get(length..));
+        let Some(behind) = behind else { break };
+        rest = behind;
+    }
+    (passed, false)
 }
 
 /// Looks at many bytes at once: there can be megabytes of room that was allocated ahead.

@@ -19,7 +19,7 @@ use brooklet::testing::{CrashPolicy, SimDisk};
 
 use self::life::{Life, Step};
 use self::oracle::Verdict;
-use self::script::whole_life;
+use self::script::{roomy_life, whole_life};
 
 /// What a program does after a crash: it opens, reads everything, and goes on.
 const RETURN: &[Step] = &[
@@ -115,13 +115,11 @@ impl Findings {
 
 const SEED: u64 = 1;
 
-/// Acknowledged records could be lost with the power, or the log would not open again.
-#[test]
-fn a_crash_at_every_operation_loses_nothing_that_was_acknowledged() {
-    let script = whole_life();
+/// Every crash at every operation of a life.
+fn crash_everywhere(script: &[Step]) -> Findings {
     let mut findings = Findings::default();
-    for at in 0..operations(&script) {
-        let life = interrupted(&script, at);
+    for at in 0..operations(script) {
+        let life = interrupted(script, at);
         for (policy, seed) in crashes() {
             let mut after = life.crash(policy, seed);
             findings.note(goes_on(&mut after), || {
@@ -129,7 +127,26 @@ fn a_crash_at_every_operation_loses_nothing_that_was_acknowledged() {
             });
         }
     }
-    findings.check(5_000);
+    findings
+}
+
+/// Acknowledged records could be lost with the power, or the log would not open again.
+#[test]
+fn a_crash_at_every_operation_loses_nothing_that_was_acknowledged() {
+    crash_everywhere(&whole_life()).check(5_000);
+}
+
+/// Room that is made ahead of the frames could be taken for a part of the log, or for damage.
+#[test]
+fn a_crash_in_a_segment_with_room_loses_nothing_either() {
+    let script = roomy_life();
+    let whole = interrupted(&script, u64::MAX);
+    let ends_in_room = |bytes: &Vec<u8>| bytes.iter().rev().take(1000).all(|byte| *byte == 0);
+    let snapshot = whole.disk.snapshot();
+    let segments = snapshot.iter().filter(|(path, _)| path.extension() == Some("seg".as_ref()));
+    let with_room = segments.filter(|(_, bytes)| ends_in_room(bytes)).count();
+    assert!(with_room > 0, "no segment has room");
+    crash_everywhere(&script).check(1_000);
 }
 
 /// What recovery has shown could be gone, or a half-done recovery could not be done again.

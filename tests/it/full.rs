@@ -22,10 +22,14 @@ struct Scene {
 
 impl Scene {
     fn new(policy: SyncPolicy, acks: Acks) -> Self {
+        Self::with_segments((policy, acks), 16 * KIB)
+    }
+
+    fn with_segments((policy, acks): (SyncPolicy, Acks), bytes: u64) -> Self {
         let disk = SimDisk::new(23);
         let env = disk.env();
         let log = open(&env, disk.root().join("log"), LogOptions::new()).unwrap();
-        let config = TopicConfig::new().sync(policy).segment_bytes(16 * KIB);
+        let config = TopicConfig::new().sync(policy).segment_bytes(bytes);
         log.create_topic("t", config).unwrap();
         let producer = log.producer("t").unwrap().acks(acks);
         let mut scene = Self { disk, env, log, producer, acked: Vec::new() };
@@ -148,6 +152,56 @@ fn sends_fail_while_the_disk_is_full_and_resume_when_it_is_not() {
             scene.resumes();
         }
     }
+}
+
+/// Room that is made ahead would be missing where records still fit, or be kept from others.
+#[test]
+fn room_that_is_made_ahead_is_used_up_and_given_back() {
+    for kind in KINDS {
+        for free in (250 * KIB..400 * KIB).step_by(1733) {
+            let mut scene = Scene::with_segments(kind, KIB * KIB);
+            scene.leave(free);
+            assert_full(&scene.fill());
+            let held = scene.acked.len() as u64 * 1080;
+            assert!(
+                held > free - 8 * KIB,
+                "{held} bytes of records where there was room for {free}"
+            );
+            scene.stays_full();
+            scene.check();
+            scene.leave(600 * KIB);
+            scene.resumes();
+        }
+    }
+}
+
+/// A send would fail because of room that nobody needs yet.
+#[test]
+fn room_that_cannot_be_made_costs_no_record() {
+    for kind in KINDS {
+        // The send that makes room writes twice: the room, then its own frame.
+        let mut rehearsal = Scene::with_segments(kind, KIB * KIB);
+        while segment_writes(&mut rehearsal) < 2 {}
+        for fault in [Fault::Eio, Fault::ShortWrite, Fault::StorageFull] {
+            let mut scene = Scene::with_segments(kind, KIB * KIB);
+            while scene.acked.len() + 1 < rehearsal.acked.len() {
+                scene.send().unwrap();
+            }
+            let writes = |op: &Op| op.kind == OpKind::Write && is_segment(&op.path);
+            scene.disk.fail_when(writes, fault, Repeat::Once);
+            scene.send().unwrap();
+            assert_eq!(scene.disk.fired(), 1);
+            scene.resumes();
+        }
+    }
+}
+
+/// How often one send writes to a segment.
+fn segment_writes(scene: &mut Scene) -> usize {
+    scene.disk.clear_log();
+    scene.send().unwrap();
+    let ops = scene.disk.log();
+    ops.iter().filter(|op| op.kind == OpKind::Write && is_segment(&op.path)).count()
 }
 
 /// The bytes of a send that did not fit would stay behind, and be found after a crash.

@@ -23,3 +23,4 @@ mod stress;
 mod tidy;
 mod torn;
 mod waiting;
+mod worker;

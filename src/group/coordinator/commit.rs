@@ -111,6 +111,10 @@ impl Group {
     /// Who owns the partition and has seen more begins anew there: other records come where those
     /// were that it has seen.
     pub(crate) fn lower(&self, shard: ShardId, end: Offset) -> Result<Option<Offset>, Error> {
+        if !self.state.with(|state| state.is_ahead(shard, end)) {
+            // Nothing is written for a partition that is merely opened.
+            return Ok(None);
+        }
         let mut from = None;
         self.written(|group| {
             let now = group.now();
@@ -336,15 +340,23 @@ impl State {
         Ok(())
     }
 
+    /// Whether more of a partition was committed or handed out than `end`.
+    fn is_ahead(&self, shard: ShardId, end: Offset) -> bool {
+        self.positions.get(&shard).is_some_and(|position| {
+            let queued = position.queued.as_ref().map(|queued| queued.at.offset());
+            let delivered = position.delivered.map(|(_, end)| end);
+            queued.max(delivered) > Some(end)
+        })
+    }
+
     /// Gives a partition anew to its owner, if more of it was committed or handed out than `end`.
     fn begin_anew(&mut self, shard: ShardId, end: Offset, now: Duration) -> Vec<Arc<Waiter<()>>> {
-        let Some(position) = self.positions.get_mut(&shard) else { return Vec::new() };
-        let queued = position.queued.as_ref().map(|queued| queued.at.offset());
-        let delivered = position.delivered.map(|(_, end)| end);
-        if queued.max(delivered) <= Some(end) {
+        if !self.is_ahead(shard, end) {
             return Vec::new();
         }
-        position.delivered = None;
+        if let Some(position) = self.positions.get_mut(&shard) {
+            position.delivered = None;
+        }
         let effects = self.membership.apply(Event::Renew(shard), now);
         self.wakes(&effects)
     }

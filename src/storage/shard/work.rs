@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Fate};
 use crate::offset::Offset;
-use crate::storage::commit::{Outcome, Refusal, Round, Sender, Wakes, Want, no_room};
+use crate::storage::commit::{Ends, Outcome, Refusal, Round, Sender, Wakes, Want, no_room};
 use crate::storage::shard::{Enqueued, Shard, State};
 use crate::storage::tail::{BackgroundFailure, Laid, Serve, Tail, WriteFailure};
 use crate::storage::waiter::{Waiter, Woken};
@@ -34,7 +34,8 @@ impl<T: Tail> Shard<T> {
     pub(super) fn drain(&self, mut tail: Box<T>) {
         loop {
             let mut wakes = Wakes::default();
-            let (state, progress) = self.write_round(&mut tail, &mut wakes);
+            let begun = self.state.lock().begin_round();
+            let (state, progress) = self.write_round(&mut tail, begun, &mut wakes);
             if matches!(progress, Progress::Nothing { .. }) {
                 return self.put_back(state, tail, wakes);
             }
@@ -69,6 +70,9 @@ impl<T: Tail> Shard<T> {
     }
 
     pub(super) fn fire(&self, mut wakes: Wakes) {
+        if wakes.is_empty() {
+            return;
+        }
         let void = wakes.void.take();
         let failure = wakes.failure.take();
         wakes.fire();
@@ -123,11 +127,18 @@ impl<T: Tail> Shard<T> {
 
     /// Writes rounds until the leader's own append stands or has failed, then waits as far as it
     /// wants.
-    pub(super) fn lead_own(&self, mut tail: Box<T>, own: Range<Offset>, want: Want) -> Outcome {
+    ///
+    /// The first round was begun when the leader took the tail, under the same lock.
+    pub(super) fn lead_own(
+        &self,
+        (mut tail, mut begun): (Box<T>, Begun),
+        own: Range<Offset>,
+        want: Want,
+    ) -> Outcome {
         let incarnation = self.incarnation();
         let outcome = loop {
             let mut wakes = Wakes::default();
-            let (state, progress) = self.write_round(&mut tail, &mut wakes);
+            let (state, progress) = self.write_round(&mut tail, begun, &mut wakes);
             if let Some(outcome) = progress.outcome_of(&own) {
                 // A leader whose append failed does not come back to sync for the others.
                 let role = Role::Sender(if outcome.is_ok() { want } else { Want::Nothing });
@@ -136,6 +147,7 @@ impl<T: Tail> Shard<T> {
             }
             drop(state);
             self.fire(wakes);
+            begun = self.state.lock().begin_round();
         };
         match outcome {
             Ok(range) if want == Want::Durable => self.until_durable(range, incarnation),
@@ -143,15 +155,14 @@ impl<T: Tail> Shard<T> {
         }
     }
 
-    /// Takes a round off the queue, writes it, and settles what came of it; the lock is held again
-    /// afterwards.
-    fn write_round(&self, tail: &mut T, wakes: &mut Wakes) -> (MutexGuard<'_, State<T>>, Progress) {
-        let (mut round, ends) = {
-            let mut state = self.state.lock();
-            let mut round = std::mem::take(&mut state.spare);
-            state.commit.take_round(&mut round);
-            (round, state.commit.ends())
-        };
+    /// Writes a round that was taken off the queue, and settles what came of it; the lock is held
+    /// again afterwards.
+    fn write_round(
+        &self,
+        tail: &mut T,
+        (mut round, ends): Begun,
+        wakes: &mut Wakes,
+    ) -> (MutexGuard<'_, State<T>>, Progress) {
         if round.batches.is_empty() {
             let state = self.state.lock();
             let stopped = state.commit.stopped().cloned();
@@ -179,8 +190,9 @@ impl<T: Tail> Shard<T> {
             if !state.commit.is_queue_empty()
                 && let Some(mut tail) = state.idle_tail()
             {
+                let begun = state.begin_round();
                 drop(state);
-                let (state, _) = self.write_round(&mut tail, &mut wakes);
+                let (state, _) = self.write_round(&mut tail, begun, &mut wakes);
                 self.release(state, Some(tail), leaves_as, wakes);
                 if role == Role::Background {
                     continue;
@@ -281,6 +293,13 @@ impl<T: Tail> State<T> {
         if self.tail_waiters.is_empty() { self.tail.take() } else { None }
     }
 
+    /// Takes the next round off the queue, for whoever has the tail.
+    pub(super) fn begin_round(&mut self) -> Begun {
+        let mut round = std::mem::take(&mut self.spare);
+        self.commit.take_round(&mut round);
+        (round, self.commit.ends())
+    }
+
     /// Finds somebody for what is left to do; true asks for the background.
     fn pass_on(&mut self, role: Role, wakes: &mut Wakes) -> bool {
         if role == Role::Background && self.tail_waiters.is_empty() {
@@ -352,6 +371,9 @@ impl<T: Tail> State<T> {
         self.commit.written(round, (bytes, laid.target), wakes);
     }
 }
+
+/// A round to be written, and where its partition stood when it was begun.
+pub(super) type Begun = (Round, Ends);
 
 /// What a leader achieved with one round.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use brooklet::testing::{CrashPolicy, Fault, OpKind, Repeat, SimDisk, open};
 use brooklet::{
     Acks, BackgroundError, Batch, Error, ErrorKind, Log, LogOptions, Offset, Pending, Producer,
     Reader, ReaderBuilder, Receipt, Record, RecoveryReport, SendAllError, SendError, Stats,
-    StoredRecord, SyncPolicy, TopicConfig,
+    StoredRecord, SyncPolicy, TopicConfig, dlq,
 };
 
 use super::{offset, place, reopen, send, simulated, values};
@@ -30,6 +30,8 @@ fn handles_and_answers_cross_threads() {
     crosses::<BackgroundError>();
     crosses::<Stats>();
     crosses::<RecoveryReport>();
+    crosses::<(dlq::Letters, dlq::Filter, dlq::Redrive, dlq::Discard, dlq::DeadLetters)>();
+    crosses::<(dlq::Letter, dlq::Unreadable, dlq::Counts, dlq::FailureGroup, dlq::Redriven)>();
     fn is_future<T: Future + Send + 'static>() {}
     is_future::<Pending>();
 }

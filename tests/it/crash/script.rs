@@ -110,3 +110,37 @@ fn another_session() -> Vec<Step> {
         Step::Close,
     ]
 }
+
+/// Segments so long that room is made in them ahead of the frames: filled, rolled, closed, and left.
+pub(super) fn roomy_life() -> Vec<Step> {
+    let long = |policy| TopicConfig::new().sync(policy).segment_bytes(300 * 1024);
+    let mut steps = vec![
+        Step::Open,
+        Step::Create("orders", long(SyncPolicy::Always)),
+        Step::Create("clicks", long(SyncPolicy::Never)),
+    ];
+    for acks in [Acks::Written, Acks::Durable, Acks::Written] {
+        steps.extend([
+            Step::Send("orders", 0, acks, 60_000),
+            Step::SendAll("clicks", Acks::Written, 3, 20_000),
+            Step::Send("orders", 0, Acks::Durable, 400),
+            Step::Send("clicks", 0, acks, 65_000),
+            Step::Send("orders", 0, Acks::None, 50_000),
+            Step::Send("clicks", 0, Acks::None, 40),
+        ]);
+    }
+    steps.extend([
+        Step::Look,
+        Step::Close,
+        Step::Open,
+        Step::Send("orders", 0, Acks::Durable, 400),
+        Step::Send("clicks", 0, Acks::Written, 65_000),
+        Step::Read,
+        Step::Kill,
+        Step::Open,
+        Step::Send("clicks", 0, Acks::Written, 65_000),
+        Step::Send("orders", 0, Acks::Durable, 65_000),
+        Step::Send("orders", 0, Acks::Durable, 40),
+    ]);
+    steps
+}

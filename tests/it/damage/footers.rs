@@ -1,10 +1,11 @@
-//! Footers that lie under a good checksum: an index is a hint, and never believed over the data.
+//! Footers that lie under a good checksum, and lengths that lie under a bad one: both are hints, and
+//! never believed over the data.
 
 use brooklet::testing::SimDisk;
 use brooklet::{Record, StartAt, Timestamp, TopicConfig};
 
 use super::history::{
-    History, SegmentFile, Stop, TOPIC, open_log, read_all, segments_of, shown, small_disk,
+    History, SegmentFile, Stop, TOPIC, lost, open_log, read_all, segments_of, shown, small_disk,
 };
 use crate::format::parser::Footer;
 
@@ -130,6 +131,42 @@ fn a_later_entry_that_lies_changes_nothing() {
         }
     }
     assert!(lied > 100, "only {lied} lies were told");
+}
+
+/// A reader that hops from length to length would be led past a record, or into the middle of one.
+#[test]
+fn a_length_on_the_way_that_lies_misleads_nobody() {
+    let (disk, segment) = long_log();
+    let frames = &segment.parsed.frames;
+    for (liar, frame) in frames.iter().enumerate() {
+        let start = frame.bytes.start;
+        let lengths = frames[liar + 1..].iter().map(|later| (later.bytes.start - start) as u32);
+        let honest = frame.bytes.len() as u32;
+        let lies = lengths.chain([0, 8, 64, 72, u32::MAX]).filter(|length| *length != honest);
+        let lies = lies.map(|length| (4, u64::from(length), 4));
+        let bases = [0, 1, 49, u64::MAX].map(|base| (8, base, 8));
+        for (at, lie, len) in lies.chain(bases.into_iter().filter(|lie| lie.1 != liar as u64)) {
+            let disk = disk.fork();
+            let mut bytes = segment.bytes.clone();
+            bytes[start + at..][..len].copy_from_slice(&lie.to_le_bytes()[..len]);
+            disk.write_file(&segment.path, &bytes).unwrap();
+            let log = open_log(&disk).unwrap();
+            for offset in segment.offsets() {
+                let reader = log.reader(TOPIC).start_at(StartAt::Offset(offset.into()));
+                let mut reader = reader.fetch_bytes(1024).stop_at_end().open().unwrap();
+                let first = reader.next().unwrap();
+                let what = || format!("offset {offset} where frame {liar} says {lie}");
+                if offset == liar as u64 {
+                    let error = first.unwrap_err();
+                    assert_eq!(lost(&error), Some(offset..offset + 1), "{}: {error}", what());
+                } else {
+                    let first = first.unwrap();
+                    let found = (first.offset().value(), first.value().unwrap()[0]);
+                    assert_eq!(found, (offset, offset as u8), "{}", what());
+                }
+            }
+        }
+    }
 }
 
 /// A footer of another segment, as a misdirected write leaves it, would be believed here.

@@ -98,6 +98,10 @@ struct Counting {
 }
 
 impl Spawn for Counting {
+    fn waits_to_be_told(&self) -> bool {
+        false
+    }
+
     fn can_spawn(&self) -> bool {
         self.spawn.can_spawn()
     }
