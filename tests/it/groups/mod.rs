@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use brooklet::{Consumer, ErrorKind, Log, Offset, Record, StartAt, TopicConfig};
 
+mod chaos;
+mod crashes;
 mod dice;
 mod model;
 mod sharing;
