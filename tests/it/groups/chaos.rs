@@ -87,18 +87,26 @@ impl Scene {
             let value = (self.sent.fetch_add(1, Ordering::Relaxed)).to_le_bytes();
             producer.send(Record::new(&value).key(&value)).unwrap();
             self.now_at(number, "joining");
-            let member = consumer.take().unwrap_or_else(|| self.join(&mut dice));
-            consumer = self.turn(number, member, &mut dice);
+            let member = consumer.take().or_else(|| self.join(&mut dice));
+            consumer = member.and_then(|member| self.turn(number, member, &mut dice));
             if self.steps[number].load(Ordering::Relaxed) > STEPS_MAX || self.has_seen_enough() {
                 self.is_over.store(true, Ordering::Relaxed);
             }
         }
     }
 
-    fn join(&self, dice: &mut Dice) -> Consumer {
+    /// None if the clock was moved, and the member given up, before it was in.
+    fn join(&self, dice: &mut Dice) -> Option<Consumer> {
         let builder = self.log.consumer("billing").topics(["orders"]);
         let builder = builder.max_records(dice.pick(&[1, 5, 500]));
-        builder.max_poll_interval(Some(Duration::from_secs(10))).open().unwrap()
+        match builder.max_poll_interval(Some(Duration::from_secs(10))).open() {
+            Ok(consumer) => Some(consumer),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+                self.fencings.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
     }
 
     /// Polls, handles and commits; now and then the member goes with it.

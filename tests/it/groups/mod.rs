@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use brooklet::{Consumer, ErrorKind, Log, Offset, Record, StartAt, TopicConfig};
+use brooklet::{Consumer, Error, ErrorKind, Log, Offset, Record, StartAt, TopicConfig};
 
 mod chaos;
 mod crashes;
 mod dice;
 mod model;
+mod reading;
+mod refusing;
 mod sharing;
+mod waking;
 
 const NOW: Duration = Duration::ZERO;
 
