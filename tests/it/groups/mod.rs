@@ -8,10 +8,12 @@ use brooklet::{Consumer, Error, ErrorKind, Log, Offset, Record, StartAt, TopicCo
 mod chaos;
 mod crashes;
 mod dice;
+mod listening;
 mod model;
 mod reading;
 mod refusing;
 mod sharing;
+mod topics;
 mod waking;
 
 const NOW: Duration = Duration::ZERO;

@@ -216,3 +216,19 @@ fn groups_with_members_are_left_alone_unless_they_are_fenced() {
     again.send(Record::new("new").key("0")).unwrap();
     assert_eq!(values(&mut open(10)).len(), 11);
 }
+
+/// A member that is out would fence others on its way, and leave what they owned to nobody.
+#[test]
+fn a_fenced_member_that_polls_changes_nothing() {
+    let (log, clock) = manual();
+    let join = || log.consumer("billing").topics(["orders"]);
+    let mut out = join().open().unwrap();
+    log.reset_group("billing").fence_members().apply().unwrap();
+    let _late = join().max_poll_interval(Some(Duration::from_secs(10))).open().unwrap();
+    let mut other = join().open().unwrap();
+    clock.advance(Duration::from_secs(11));
+    assert_eq!(kind(out.poll(NOW)), ErrorKind::Fenced);
+    assert_eq!(log.group("billing").unwrap().members.len(), 2);
+    other.poll(NOW).unwrap();
+    assert_eq!(other.assignment().len(), 2);
+}
