@@ -65,6 +65,27 @@ impl Delivery {
         self.record.value()
     }
 
+    /// The value, read as JSON.
+    ///
+    /// # Errors
+    /// `Dead` if it is not the JSON of a `T`: no attempt could read it. The letter has its bytes as
+    /// they are.
+    ///
+    /// # Examples
+    /// ```
+    /// use brooklet::worker::{Delivery, Failure};
+    ///
+    /// fn handle(delivery: Delivery) -> Result<(), Failure> {
+    ///     let order: serde_json::Value = delivery.json()?;
+    ///     assert!(order.is_object());
+    ///     Ok(())
+    /// }
+    /// ```
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Failure> {
+        self.record.json().map_err(Failure::dead)
+    }
+
     /// Which attempt at the record this is, from 1.
     ///
     /// Attempts are counted in memory: a new owner of the partition, or a new process, begins at 1.

@@ -20,6 +20,7 @@ mod failing;
 mod letters;
 mod outages;
 mod pace;
+mod payloads;
 mod sharing;
 mod threads;
 
