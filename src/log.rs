@@ -11,6 +11,8 @@ use crate::env::{Env, disk, memory};
 use crate::error::{Error, ErrorKind, Fate};
 use crate::group::registry::{Groups, Lowered};
 use crate::name::TopicName;
+#[cfg(feature = "testing")]
+use crate::offset::TopicId;
 use crate::offset::{Offset, PartitionId, TopicPartition};
 use crate::producer::Producer;
 use crate::reader::ReaderBuilder;
@@ -118,6 +120,30 @@ impl Log {
     #[cfg(feature = "testing")]
     pub(crate) fn topic_folder(&self, name: &str) -> Result<String, Error> {
         Ok(self.inner.topic(name)?.id.to_string())
+    }
+
+    /// Tells folders of topics of dead letters from others, those made later included.
+    ///
+    /// `about` limits them to letters about the records of one topic. It keeps nothing of the log
+    /// alive, and looks at no file.
+    ///
+    /// # Errors
+    /// `UnknownTopic`.
+    #[cfg(feature = "testing")]
+    pub(crate) fn letter_folders(
+        &self,
+        about: Option<&str>,
+    ) -> Result<impl Fn(&str) -> bool + Send + Sync + use<>, Error> {
+        let about = about.map(|name| self.inner.topic(name)).transpose()?;
+        let about = about.map(|topic| topic.name.clone());
+        let topics = Arc::downgrade(&self.inner.topics);
+        Ok(move |folder: &str| {
+            let Some(topics) = topics.upgrade() else { return false };
+            let id = folder.parse().ok().map(TopicId::new);
+            let role = id.and_then(|id| topics.by_id(id)).map(|topic| topic.role());
+            let Some(TopicRole::DeadLetters { topic, .. }) = role else { return false };
+            about.as_ref().is_none_or(|about| *about == topic)
+        })
     }
 
     /// Wakes a task once `delay` has passed; under a manual clock nobody does.

@@ -1,7 +1,7 @@
 //! Test doubles for the world: a simulated disk, a manual clock, files in memory.
 //!
-//! [`TestBus`] is for the tests of programs that use the log: the production code, without files or
-//! threads, with a clock that is moved by hand, faults and crashes.
+//! [`TestBus`] is for the tests of programs that use the log: the production log and the production
+//! workers, without files or threads, with a clock that is moved by hand, faults and crashes.
 //!
 //! A log reaches files, time, threads and chance only through an [`Env`]. This module offers the
 //! environments there are, the traits to write another one, and the instruments to break them:
@@ -34,7 +34,10 @@
 //! ```
 
 mod bus;
+mod crew;
 mod faults;
+mod letters;
+mod options;
 mod probe;
 
 use std::path::Path;
@@ -43,8 +46,11 @@ use crate::config::LogOptions;
 use crate::error::Error;
 use crate::log::Log;
 
-pub use self::bus::{BusOptions, TestBus, wait_for};
+pub use self::bus::{TestBus, wait_for};
+pub use self::crew::Settled;
 pub use self::faults::{Failing, Step};
+pub use self::letters::LettersProbe;
+pub use self::options::BusOptions;
 pub use self::probe::{GroupProbe, TopicProbe};
 pub use crate::env::disk::env as disk_env;
 pub use crate::env::manual::ManualClock;

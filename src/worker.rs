@@ -8,7 +8,7 @@
 mod builder;
 mod control;
 mod delivery;
-mod driver;
+pub(crate) mod driver;
 mod engine;
 mod errand;
 mod failure;

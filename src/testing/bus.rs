@@ -1,87 +1,68 @@
 //! A log for the tests of event-driven code: no files, no threads, and a clock that is moved by hand.
 
+use std::fmt;
+use std::future::poll_fn;
 use std::time::Duration;
 
-use crate::config::{LogOptions, TopicConfig};
+use crate::config::TopicConfig;
+use crate::env::Clock;
 use crate::env::manual::ManualClock;
 use crate::env::sim::{CrashPolicy, SimDisk};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::log::Log;
 use crate::producer::Receipt;
 use crate::record::Record;
 use crate::sync::Arc;
+use crate::testing::crew::{Crew, Settled, poll_settled};
 use crate::testing::faults::{Failing, Step};
+use crate::testing::letters::LettersProbe;
+use crate::testing::options::BusOptions;
 use crate::testing::probe::{GroupProbe, TopicProbe};
+use crate::worker::{Control, ReadyWorker};
 
 /// A log on a simulated disk, for the tests of code that sends and handles events.
 ///
-/// It is the production log over other files: nothing happens that a test did not ask for. Time
-/// stands still until [`advance`](Self::advance), what fails is what was made to
-/// [`fail`](Self::fail), and a [`crash`](Self::crash) loses what a power cut would. Two buses share
-/// nothing, so that tests can run side by side.
+/// It is the production log, and they are the production workers; only the world is another one, in
+/// which nothing happens that a test did not ask for. Workers that are [attached](Self::attach) get
+/// time when the bus [settles](Self::settle), the clock stands still until it is to
+/// [advance](Self::advance), what fails is what was made to [`fail`](Self::fail), and a
+/// [`crash`](Self::crash) loses what a power cut would. Two buses share nothing, so that tests can
+/// run side by side.
 ///
 /// # Examples
 /// ```
+/// use std::time::Duration;
+/// use brooklet::Record;
 /// use brooklet::testing::TestBus;
-/// use brooklet::{Record, TopicConfig};
+/// use brooklet::worker::{Failure, Worker};
 ///
-/// let bus = TestBus::new()?;
-/// bus.log().create_topic("orders", TopicConfig::new())?;
+/// let mut bus = TestBus::new()?;
 /// bus.publish("orders", Record::new("created").key("order-42"))?;
-/// bus.topic("orders").assert_values(["created"]);
+/// let worker = Worker::new(bus.log(), "billing").topics(["orders"]);
+/// bus.attach(worker.handle(|delivery| match delivery.attempt() {
+///     1 => Err(Failure::Retry("no answer".into())),
+///     _ => Ok(()),
+/// }))?;
+///
+/// let settled = bus.settle()?;
+/// assert_eq!((settled.handled, settled.retried), (0, 1));
+/// let backed_off = settled.sleeping_for.expect("the record is tried again");
+/// assert_eq!(bus.advance(backed_off)?.handled, 1);
+/// bus.group("billing").assert_caught_up();
+/// bus.dead_letters().assert_none();
 /// # Ok::<(), brooklet::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct TestBus {
     disk: SimDisk,
     log: Log,
     options: BusOptions,
+    crew: Crew,
     crashes: u64,
-}
-
-/// How a [`TestBus`] is made.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct BusOptions {
-    seed: u64,
-    is_delayed: bool,
-    log: LogOptions,
-}
-
-impl Default for BusOptions {
-    fn default() -> Self {
-        Self { seed: 1, is_delayed: false, log: LogOptions::new().manual_maintenance(true) }
-    }
+    /// Whether the log has to be opened again before anything else.
+    is_down: bool,
 }
 
 impl BusOptions {
-    /// Seed 1, records visible at once, the log's default options.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// What chance begins with: salts, jitter, and what a torn crash leaves; by default 1.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// Leaves what nobody waits for undone until the bus settles.
-    ///
-    /// On a disk, a record that was sent without waiting for its sync is not visible yet when the
-    /// call returns. Code that reads it all the same fails under this option, and only under it: by
-    /// default there is nobody to be late.
-    pub fn delayed_visibility(mut self) -> Self {
-        self.is_delayed = true;
-        self
-    }
-
-    /// The options of the log; by default those of [`LogOptions::new`].
-    pub fn log(mut self, options: LogOptions) -> Self {
-        self.log = options.manual_maintenance(true);
-        self
-    }
-
     /// Makes the bus.
     ///
     /// # Errors
@@ -89,12 +70,7 @@ impl BusOptions {
     pub fn open(self) -> Result<TestBus, Error> {
         let disk = SimDisk::new(self.seed);
         let log = self.open_on(&disk)?;
-        Ok(TestBus { disk, log, options: self, crashes: 0 })
-    }
-
-    fn open_on(&self, disk: &SimDisk) -> Result<Log, Error> {
-        let env = if self.is_delayed { disk.env_when_told() } else { disk.env() };
-        Log::open_in(&env, &disk.root().join("log"), self.log.clone())
+        Ok(TestBus { disk, log, options: self, crew: Crew::default(), crashes: 0, is_down: false })
     }
 }
 
@@ -156,22 +132,193 @@ impl TestBus {
         Failing::new(&self.disk, &self.log, step)
     }
 
-    /// Cuts the power and starts again from what the disk has kept.
+    /// Takes a worker of this bus's log on, and has it join its group.
     ///
-    /// Everything that was made of the log before is dead and says so; what is attached is gone.
-    /// `build` makes the program's parts anew from the log that was opened.
+    /// It gets time when the bus [settles](Self::settle), as many records at once as it has
+    /// [threads](crate::worker::Worker::threads). The handle tells how it is doing.
     ///
     /// # Errors
-    /// What opening the log after the crash meets, and what `build` says.
-    pub fn crash(
-        &mut self,
-        policy: CrashPolicy,
-        build: impl FnOnce(&mut Self) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    /// As for [`ReadyWorker::spawn`]; `InvalidConfig` if it is a worker of another log; `Closed`
+    /// between a crash and the restart.
+    pub fn attach(&mut self, worker: ReadyWorker) -> Result<Control, Error> {
+        if self.is_down {
+            let error = Error::new(ErrorKind::Closed, "the bus has crashed and was not restarted");
+            return Err(error.during("attach a worker"));
+        }
+        self.crew.add(worker, &self.log)
+    }
+
+    /// Gives all workers time until none of them has anything to do now, and tells what was done.
+    ///
+    /// Time stands still: what waits for it is left to [`advance`](Self::advance). A future of a
+    /// handler that waits for something outside of the bus is not waited for: it is among those that
+    /// are [`running`](Settled::running).
+    ///
+    /// # Errors
+    /// With [`delayed_visibility`](BusOptions::delayed_visibility) the first failure of what was
+    /// left undone; the workers have got their time all the same.
+    ///
+    /// # Panics
+    /// If the workers do not come to rest within [`max_turns`](BusOptions::max_turns), with what
+    /// each of them is at.
+    #[track_caller]
+    pub fn settle(&mut self) -> Result<Settled, Error> {
+        self.rest()?;
+        Ok(self.tell())
+    }
+
+    /// Settles, and waits for handlers that wait for something outside of the bus.
+    ///
+    /// For handlers that need a runtime, which has to poll this future. A handler that waits for
+    /// the clock of the bus, or for a test that waits here, keeps it waiting for ever. Dropped, the
+    /// future leaves the workers where they are.
+    ///
+    /// # Errors
+    /// As for [`settle`](Self::settle).
+    ///
+    /// # Panics
+    /// As [`settle`](Self::settle) does.
+    ///
+    /// # Examples
+    /// ```
+    /// use brooklet::Record;
+    /// use brooklet::testing::TestBus;
+    /// use brooklet::worker::Worker;
+    ///
+    /// let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// runtime.block_on(async {
+    ///     let mut bus = TestBus::new()?;
+    ///     bus.publish("orders", Record::new("created"))?;
+    ///     let worker = Worker::new(bus.log(), "billing").topics(["orders"]);
+    ///     bus.attach(worker.handle_async(|_| async {
+    ///         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    ///         Ok(())
+    ///     }))?;
+    ///     assert_eq!(bus.settle_async().await?.handled, 1);
+    ///     Ok::<(), brooklet::Error>(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn settle_async(&mut self) -> Result<Settled, Error> {
+        let Self { crew, log, options, .. } = self;
+        let settle = |crew: &mut Crew| options.rest(crew, log);
+        poll_fn(|context| poll_settled(crew, context, settle)).await?;
+        Ok(self.tell())
+    }
+
+    /// Lets time pass, and settles whenever something comes due: back-offs, intervals, timeouts.
+    ///
+    /// The clock stops at each of these moments, so that what happens in an hour happens as it would
+    /// in an hour. At each stop the log does what time asks of it: late syncs, retention, the
+    /// fencing of members that are late.
+    ///
+    /// # Errors
+    /// The first failure of what time asks of the log; time passes all the same.
+    ///
+    /// # Panics
+    /// As [`settle`](Self::settle) does, for each stop.
+    #[track_caller]
+    pub fn advance(&mut self, by: Duration) -> Result<Settled, Error> {
+        let clock = self.disk.clock();
+        let start = clock.monotonic();
+        let end = start.saturating_add(by);
+        // What can happen now happens before time passes.
+        let mut first = self.rest();
+        let mut millis = 0;
+        loop {
+            let stop = self.crew.date().map_or(end, |date| date.min(end));
+            clock.set_monotonic(stop);
+            // The wall clock shows whole milliseconds; many short steps must not slow it down.
+            let passed = u64::try_from(stop.saturating_sub(start).as_millis()).unwrap_or(u64::MAX);
+            clock.advance_wall(Duration::from_millis(passed.saturating_sub(millis)));
+            millis = passed.max(millis);
+            first = first.and(self.log.maintain());
+            first = first.and(self.rest());
+            if stop >= end {
+                break;
+            }
+        }
+        first?;
+        Ok(self.tell())
+    }
+
+    /// Cuts the power, or kills the process with [`CrashPolicy::KeepAll`].
+    ///
+    /// Everything that was made of the log is dead from then on and says so, and what is attached
+    /// is gone, half-way through what it did. [`restart`](Self::restart) opens what is left.
+    ///
+    /// # Examples
+    /// ```
+    /// use brooklet::Record;
+    /// use brooklet::testing::{CrashPolicy, TestBus};
+    /// use brooklet::worker::Worker;
+    ///
+    /// let mut bus = TestBus::new()?;
+    /// let build = |log: &brooklet::Log| {
+    ///     Ok([Worker::new(log, "billing").topics(["orders"]).handle(|_| Ok(()))])
+    /// };
+    /// bus.publish("orders", Record::new("created"))?;
+    /// bus.attach(build(bus.log())?.into_iter().next().expect("one worker"))?;
+    /// bus.crash(CrashPolicy::LoseAll);
+    /// bus.restart(build)?;
+    /// assert_eq!(bus.settle()?.handled, 1);
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    pub fn crash(&mut self, policy: CrashPolicy) {
         self.crashes += 1;
-        self.disk = self.disk.crash(policy, self.options.seed.wrapping_add(self.crashes));
+        let seed = self.options.seed.wrapping_add(self.crashes);
+        // The power goes first, so that no handler that is dropped half-way can do anything more.
+        let disk = self.disk.crash(policy, seed);
+        self.crew.dismiss();
+        self.disk = disk;
+        self.is_down = true;
+    }
+
+    /// Starts the program again: opens the log, and attaches what `build` makes of it.
+    ///
+    /// Without a [crash](Self::crash) before, it is stopped in good order first: the workers finish
+    /// and commit what they have begun, and the log is closed. The clock goes on.
+    ///
+    /// # Errors
+    /// What closing and opening the log meet, and what `build` says; then it is to be restarted
+    /// again.
+    ///
+    /// # Panics
+    /// As [`settle`](Self::settle) does.
+    #[track_caller]
+    pub fn restart<W>(&mut self, build: impl FnOnce(&Log) -> Result<W, Error>) -> Result<(), Error>
+    where
+        W: IntoIterator<Item = ReadyWorker>,
+    {
+        self.shut_down()?;
         self.log = self.options.open_on(&self.disk)?;
-        build(self)
+        self.is_down = false;
+        for worker in build(&self.log)? {
+            self.attach(worker)?;
+        }
+        Ok(())
+    }
+
+    #[track_caller]
+    fn shut_down(&mut self) -> Result<(), Error> {
+        if self.is_down {
+            return Ok(());
+        }
+        self.crew.stop();
+        let rested = self.rest();
+        self.crew.dismiss();
+        // Closed in any case, and not to be closed again.
+        self.is_down = true;
+        rested.and(self.log.close())
+    }
+
+    #[track_caller]
+    fn rest(&mut self) -> Result<(), Error> {
+        self.options.rest(&mut self.crew, &self.log)
+    }
+
+    fn tell(&mut self) -> Settled {
+        self.crew.tell(self.log.env().clock.monotonic())
     }
 
     /// Looks at a topic.
@@ -184,13 +331,17 @@ impl TestBus {
         GroupProbe::new(&self.log, group)
     }
 
-    /// Lets time pass, and does what it asks for: syncs, retention, the fencing of late members.
-    ///
-    /// # Errors
-    /// The first failure of what time asks for.
-    pub fn advance(&self, by: Duration) -> Result<(), Error> {
-        self.disk.clock().advance(by);
-        self.log.maintain()
+    /// Looks at the dead letters that wait to be looked after.
+    pub fn dead_letters(&self) -> LettersProbe {
+        LettersProbe::new(&self.log)
+    }
+}
+
+impl fmt::Debug for TestBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut told = f.debug_struct("TestBus");
+        told.field("options", &self.options).field("crashes", &self.crashes);
+        told.finish_non_exhaustive()
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Step {
     Read,
     /// A committed offset is written.
     Commit,
+    /// A dead letter is written.
+    DeadLetter,
     /// A topic is made, changed or deleted.
     Catalog,
 }
@@ -26,7 +28,7 @@ impl Step {
     /// The journal or folder whose files it touches, and how.
     fn place(self) -> (&'static str, OpKind) {
         match self {
-            Self::Append => ("topics", OpKind::Write),
+            Self::Append | Self::DeadLetter => ("topics", OpKind::Write),
             Self::Sync => ("topics", OpKind::Sync),
             Self::Read => ("topics", OpKind::Read),
             Self::Commit => ("offsets", OpKind::Write),
@@ -50,7 +52,7 @@ impl<'a> Failing<'a> {
         Self { disk, log, step, topic: None }
     }
 
-    /// Only for this topic; by default for all.
+    /// Only for this topic, or dead letters about its records; by default for all.
     pub fn on(mut self, topic: impl Into<String>) -> Self {
         self.topic = Some(topic.into());
         self
@@ -75,15 +77,26 @@ impl<'a> Failing<'a> {
     fn inject(self, fault: Fault, repeat: Repeat) -> Result<(), Error> {
         let (folder, kind) = self.step.place();
         let mut under: PathBuf = self.disk.root().join("log").join(folder);
+        if self.step == Step::DeadLetter {
+            let topic = self.topic.as_deref();
+            let is_for_letters = self.log.letter_folders(topic)?;
+            let fits =
+                move |op: &Op| op.kind == kind && is_inside(&op.path, &under, &is_for_letters);
+            self.disk.fail_when(fits, fault, repeat);
+            return Ok(());
+        }
         if let Some(topic) = &self.topic {
             under.push(self.log.topic_folder(topic)?);
         }
-        let fits = move |op: &Op| op.kind == kind && is_under(&op.path, &under);
+        let fits = move |op: &Op| op.kind == kind && op.path.starts_with(&under);
         self.disk.fail_when(fits, fault, repeat);
         Ok(())
     }
 }
 
-fn is_under(path: &Path, folder: &Path) -> bool {
-    path.starts_with(folder)
+/// Whether `path` lies in a folder below `folder` that is as asked for.
+fn is_inside(path: &Path, folder: &Path, is_asked_for: &dyn Fn(&str) -> bool) -> bool {
+    let Ok(rest) = path.strip_prefix(folder) else { return false };
+    let topic = rest.iter().next().and_then(|topic| topic.to_str());
+    topic.is_some_and(is_asked_for)
 }

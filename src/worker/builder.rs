@@ -15,6 +15,7 @@ use crate::sync::Arc;
 
 use super::control::Control;
 use super::delivery::Delivery;
+#[cfg(feature = "testing")]
 use super::driver::Driver;
 use super::engine::Engine;
 use super::failure::Failure;
@@ -263,7 +264,7 @@ impl ReadyWorker {
     ///
     /// # Errors
     /// As for [`spawn`](Self::spawn), but for threads.
-    #[allow(dead_code, reason = "the test bus drives workers by hand")]
+    #[cfg(feature = "testing")]
     pub(crate) fn drive(self) -> Result<Driver, Error> {
         let engine = self.engine?;
         engine.join()?;

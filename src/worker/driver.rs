@@ -4,6 +4,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
+#[cfg(feature = "testing")]
+use crate::log::Log;
 use crate::record::StoredRecord;
 use crate::storage::tail::Serve;
 use crate::sync::{Arc, Shared};
@@ -58,6 +60,12 @@ impl Driver {
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// The log that the worker reads.
+    #[cfg(feature = "testing")]
+    pub(crate) fn log(&self) -> &Log {
+        &self.engine.log
     }
 
     /// Does one thing.
