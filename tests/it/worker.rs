@@ -21,6 +21,7 @@ mod letters;
 mod outages;
 mod pace;
 mod sharing;
+mod tasks;
 mod threads;
 
 /// A log with a clock of its own, and workers that have time when the test gives it to them.
