@@ -22,6 +22,7 @@ mod outages;
 mod pace;
 mod payloads;
 mod sharing;
+mod tasks;
 mod threads;
 
 /// A log with a clock of its own, and workers that have time when the test gives it to them.
