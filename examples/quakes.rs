@@ -1,7 +1,10 @@
-//! A week of the world's earthquakes: ingested durably, resumed after any kill, replayed, verified.
+//! A week of the world's earthquakes: ingested, turned into alerts, replayed; resumed after any kill.
 //! `quakes [DIR [FILE.jsonl]]`: without arguments, the embedded week and a temporary directory.
 #![expect(clippy::print_stderr, reason = "a program says on stderr why it failed")]
+#![expect(clippy::disallowed_methods, reason = "a program may sleep")]
 
+#[path = "data/alerts.rs"]
+mod alerts;
 #[path = "data/event.rs"]
 mod event;
 
@@ -57,6 +60,8 @@ fn run(dir: Option<PathBuf>, file: Option<PathBuf>, out: &mut impl Write) -> Out
     ingest(&log, &events, out)?;
     print_table(&log, out)?;
     replay(&log, &events, middle.time, out)?;
+    alerts::raise(&log, &events, out)?;
+    alerts::review(&log, middle.time, out)?;
     log.close()?;
 
     let log = Log::open(&dir)?;

@@ -11,6 +11,10 @@ pub(crate) struct Event<'a> {
     pub(crate) network: &'a str,
     /// When it happened.
     pub(crate) time: Timestamp,
+    /// What it was: an earthquake, unless the line says something else.
+    pub(crate) kind: &'a str,
+    /// How strong it was, if that is known.
+    pub(crate) magnitude: Option<f64>,
 }
 
 impl<'a> Event<'a> {
@@ -21,7 +25,8 @@ impl<'a> Event<'a> {
     pub(crate) fn parse(line: &'a str) -> Result<Self, String> {
         let inner = line.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         let inner = inner.ok_or("not a JSON object")?;
-        let (mut network, mut time) = (None, None);
+        let (mut network, mut time, mut magnitude) = (None, None, None);
+        let mut kind = "earthquake";
         let (mut quoted, mut escaped) = (false, false);
         let fields = inner.split(|char| {
             quoted ^= char == '"' && !escaped;
@@ -40,13 +45,15 @@ impl<'a> Event<'a> {
             }
             match name {
                 "net" => network = string(value),
+                "type" => kind = string(value).unwrap_or("unknown"),
+                "mag" => magnitude = value.parse().ok(),
                 "time" => time = value.parse().ok().map(Timestamp::from_millis),
                 _ => {}
             }
         }
         let network = network.ok_or("no text in \"net\"")?;
         let time = time.ok_or("no whole number of milliseconds in \"time\"")?;
-        Ok(Self { line, network, time })
+        Ok(Self { line, network, time, kind, magnitude })
     }
 
     /// The record that holds the event.

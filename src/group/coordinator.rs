@@ -238,6 +238,10 @@ impl Group {
     pub(crate) fn enter(&self, member: MemberId, seen: u64) -> Result<Option<News>, Error> {
         self.with_effects(|state, now| {
             state.check_open()?;
+            // Who is out looks after nobody: what came of it would be lost with the error.
+            if !state.membership.is_member(member) {
+                return Err(fenced());
+            }
             state.membership.apply(Event::Touch(member), now);
             let effects = state.membership.apply(Event::Tick, now);
             let version = state.membership.version(member).ok_or_else(fenced)?;

@@ -48,7 +48,11 @@ impl Groups {
             journal: Arc::clone(store.offsets()),
             clock: Arc::clone(&store.env().clock),
         };
-        let groups = read_groups(entries)?.into_iter();
+        let groups = read_groups(entries)?;
+        // Commits for a topic that is gone must never be found by a topic of a later life.
+        let known = groups.values().flat_map(|group| group.committed.keys());
+        known.for_each(|shard| store.know_topic_id(shard.topic));
+        let groups = groups.into_iter();
         let groups = groups.map(|(name, found)| (name.clone(), Group::new(name, found, &home)));
         let by_name = Shared::new(groups.collect());
         Ok(Arc::new(Self { home, by_name, lowered: Shared::default() }))

@@ -8,7 +8,7 @@ use crate::group::coordinator::Group;
 use crate::group::description::{GroupDescription, GroupMember, GroupPartition};
 use crate::log::Log;
 use crate::name::GroupName;
-use crate::offset::{Offset, PartitionId, ShardId};
+use crate::offset::{Offset, PartitionId, ShardId, TopicId};
 use crate::reset::GroupReset;
 use crate::sync::Arc;
 
@@ -78,6 +78,13 @@ impl Log {
     fn describe_group(&self, group: &Group) -> Result<GroupDescription, Error> {
         let topics = &self.inner.topics;
         let (generation, members) = group.members();
+        // The first look at a partition recovers it, and may lower what was committed.
+        for topic in known_topics(group).into_iter().filter_map(|id| topics.by_id(id)) {
+            for partition in (0..topic.partition_count()).map(PartitionId::new) {
+                let opened = topic.shard(partition)?.ensure_open();
+                opened.map_err(|error| error.of_partition(&topic.partition(partition)))?;
+            }
+        }
         let committed = group.positions().into_iter().collect::<BTreeMap<_, _>>();
         let owners = members
             .iter()
@@ -111,6 +118,11 @@ impl Log {
         let name = group.name().clone();
         Ok(GroupDescription { name, generation, members: members.collect(), partitions })
     }
+}
+
+/// The topics that a group has committed for.
+fn known_topics(group: &Group) -> BTreeSet<TopicId> {
+    group.positions().into_iter().map(|(shard, _)| shard.topic).collect()
 }
 
 fn lag(next: Offset, end: Offset) -> u64 {

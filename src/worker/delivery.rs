@@ -10,8 +10,7 @@ use crate::producer::{Acks, Pending, Producer};
 use crate::record::{Record, StoredRecord};
 use crate::sync::{Arc, Shared};
 
-use super::failure::Answer;
-use super::failure::Failure;
+use super::failure::{Answer, Failure};
 
 /// A record in a handler's hands.
 ///
@@ -64,6 +63,27 @@ impl Delivery {
     #[must_use]
     pub fn value(&self) -> Option<&[u8]> {
         self.record.value()
+    }
+
+    /// The value, read as JSON.
+    ///
+    /// # Errors
+    /// `Dead` if it is not the JSON of a `T`: no attempt could read it. The letter has its bytes as
+    /// they are.
+    ///
+    /// # Examples
+    /// ```
+    /// use brooklet::worker::{Delivery, Failure};
+    ///
+    /// fn handle(delivery: Delivery) -> Result<(), Failure> {
+    ///     let order: serde_json::Value = delivery.json()?;
+    ///     assert!(order.is_object());
+    ///     Ok(())
+    /// }
+    /// ```
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Failure> {
+        self.record.json().map_err(Failure::dead)
     }
 
     /// Which attempt at the record this is, from 1.

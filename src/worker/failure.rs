@@ -9,9 +9,6 @@ use std::time::Duration;
 
 use crate::sync::Arc;
 
-/// What a handler says in the end.
-pub(super) type Answer = Result<(), Failure>;
-
 /// Why a record was not handled, and what shall become of it.
 ///
 /// Any [`std::error::Error`] converts to `Retry`, so that `?` works in a handler; a text becomes a
@@ -85,6 +82,9 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
         Self::Retry(error.into())
     }
 }
+
+/// What a handler says in the end.
+pub(super) type Answer = Result<(), Failure>;
 
 /// An error with the name of its type; prints what the error prints.
 ///

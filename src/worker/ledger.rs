@@ -534,6 +534,7 @@ impl<R: Clone> Ledger<R> {
     }
 
     /// How many records handlers have in their hands, those of partitions that are gone included.
+    #[cfg(test)]
     pub(super) fn busy(&self) -> usize {
         let here: usize = self.roster.iter().map(|(_, part)| part.queue.busy()).sum();
         here.saturating_add(self.roster.ghosts())

@@ -2,9 +2,10 @@
 
 mod child;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use brooklet::dlq::{Filter, Letters};
 use brooklet::{Log, StoredRecord};
 use child::{WEEK, copy, listing, quakes, run_until_killed, write};
 
@@ -173,4 +174,63 @@ fn a_wrong_file_or_directory_is_refused_and_left_as_it_is() {
     assert_eq!(listing(&dir), before);
     let run = quakes(&[&file]);
     assert!(!run.success && !run.stderr.contains("panicked"), "a file as directory");
+}
+
+/// What the pipeline has made of the week, looked at in a copy.
+fn check_pipeline(dir: &Path) {
+    let copied = tempfile::tempdir().unwrap();
+    copy(dir, copied.path());
+    let log = Log::open(copied.path()).unwrap();
+    let lines = |topic: &str| {
+        let records = log.reader(topic).stop_at_end().open().unwrap();
+        let values = records.map(|record| record.unwrap().value().unwrap().to_vec());
+        values.collect::<Vec<_>>()
+    };
+    let alerts = lines("alerts").into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(alerts.len(), 85, "every strong earthquake, at least once");
+    let letters = Letters::of(&log);
+    let found = letters.list(&Filter::new().topic("quakes").group("alerts")).unwrap();
+    let values = found.iter().map(|letter| letter.value().unwrap().to_vec());
+    let values = values.collect::<BTreeSet<_>>();
+    assert_eq!((found.len(), values.len()), (28, 28), "one letter for each, and no second one");
+    let is_earthquake =
+        |line: &[u8]| line.windows(19).any(|part| part == b"\"type\":\"earthquake\"");
+    assert!(!values.iter().any(|line| is_earthquake(line)));
+    let redriven = lines("quakes.alerts.redrive").into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(redriven, values);
+    for group in ["alerts", "review"] {
+        assert_eq!(log.group(group).unwrap().lag(), 0, "{group}");
+    }
+}
+
+/// A kill would lose alerts, make a second letter of a record, or leave a group behind.
+#[test]
+fn killed_in_the_pipeline_and_run_again_nothing_is_lost_and_no_letter_is_there_twice() {
+    // The ingest and its table take one line more than there are chunks, four, and two.
+    let before = CHUNKS + 7;
+    let mut kills = 0;
+    for gap in 1..=6 {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("log");
+        assert!(
+            run_until_killed(&dir, before),
+            "it was killed before the first record was handled"
+        );
+        // A whole log has no progress of the ingest to tell. A third kill could meet a record that
+        // was in hand at the second one, which then counts as the cause.
+        kills += usize::from(run_until_killed(&dir, 6 + gap));
+        kills += usize::from(run_until_killed(&dir, 7 + 2 * gap));
+        let last = quakes(&[&dir]);
+        assert!(last.success, "{}", last.stderr);
+        check_pipeline(&dir);
+        check_whole(&dir);
+        let again = quakes(&[&dir]);
+        assert!(again.success, "{}", again.stderr);
+        for piece in ["  0 to handle", "redrive: 0 letters", "review: 0 events"] {
+            assert!(again.stdout.contains(piece), "{piece:?} in {}", again.stdout);
+        }
+        assert!(!again.stdout.contains("1 to handle"), "{}", again.stdout);
+        check_pipeline(&dir);
+    }
+    assert!(kills >= 6, "only {kills} kills in the pipeline");
 }

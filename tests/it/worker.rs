@@ -14,12 +14,15 @@ use brooklet::{
 };
 use parking_lot::Mutex;
 
+mod abort;
 mod crashes;
 mod failing;
 mod letters;
 mod outages;
 mod pace;
+mod payloads;
 mod sharing;
+mod tasks;
 mod threads;
 
 /// A log with a clock of its own, and workers that have time when the test gives it to them.

@@ -18,7 +18,7 @@ use super::{Begin, End, Engine, Membership, State};
 
 impl Engine {
     /// Does an errand, and notes what came of it.
-    pub(in crate::worker) fn perform(&self, errand: Errand) {
+    pub(crate) fn perform(&self, errand: Errand) {
         match errand {
             Errand::Join => {
                 if let Err(error) = self.join() {
@@ -37,7 +37,7 @@ impl Engine {
     ///
     /// # Errors
     /// As for [`Source::join`](crate::worker::source::Source::join); the worker is as it was.
-    pub(in crate::worker) fn join(&self) -> Result<(), Error> {
+    pub(crate) fn join(&self) -> Result<(), Error> {
         let consumer = self.source.join(&self.log)?;
         let told = self.take_changes(&consumer);
         let seat = Box::new(Seat { consumer, watch: None });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// One partition for as long as it stays assigned; never used for another assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::worker) struct PartId(pub(super) u64);
+pub(crate) struct PartId(pub(super) u64);
 
 /// What one partition asks for. A time of zero is at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,49 +11,49 @@ use super::run::Run;
 
 /// A record to handle.
 #[derive(Clone, Debug)]
-pub(in crate::worker) struct Attempt<R> {
-    pub(in crate::worker) run: Run,
+pub(crate) struct Attempt<R> {
+    pub(crate) run: Run,
     /// Which attempt it is, from 1.
-    pub(in crate::worker) number: u32,
+    pub(crate) number: u32,
     /// When it is overdue.
-    pub(in crate::worker) deadline: Option<Duration>,
-    pub(in crate::worker) record: R,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) record: R,
 }
 
 /// A partition whose letters are to be looked at before anything of it is handled.
 #[derive(Clone, Debug)]
-pub(in crate::worker) struct Opening {
-    pub(in crate::worker) part: PartId,
-    pub(in crate::worker) place: TopicPartition,
+pub(crate) struct Opening {
+    pub(crate) part: PartId,
+    pub(crate) place: TopicPartition,
 }
 
 /// A letter to write.
 #[derive(Clone, Debug)]
-pub(in crate::worker) struct Letter<R> {
-    pub(in crate::worker) run: Run,
-    pub(in crate::worker) place: TopicPartition,
-    pub(in crate::worker) record: R,
-    pub(in crate::worker) attempts: u32,
-    pub(in crate::worker) first_failed: Timestamp,
-    pub(in crate::worker) last_failed: Timestamp,
-    pub(in crate::worker) reason: Reason,
+pub(crate) struct Letter<R> {
+    pub(crate) run: Run,
+    pub(crate) place: TopicPartition,
+    pub(crate) record: R,
+    pub(crate) attempts: u32,
+    pub(crate) first_failed: Timestamp,
+    pub(crate) last_failed: Timestamp,
+    pub(crate) reason: Reason,
     /// An earlier try failed, so that the letter can be there: look from this offset of the
     /// dead-letter partition on before it is written again.
-    pub(in crate::worker) look_from: Option<Offset>,
+    pub(crate) look_from: Option<Offset>,
     /// What is committed in the record's partition.
-    pub(in crate::worker) committed: Offset,
+    pub(crate) committed: Offset,
 }
 
 /// Offsets to commit together.
 #[derive(Clone, Debug)]
-pub(in crate::worker) struct Plan {
-    pub(in crate::worker) entries: Vec<(TopicPartition, Offset, Metadata)>,
+pub(crate) struct Plan {
+    pub(crate) entries: Vec<(TopicPartition, Offset, Metadata)>,
     pub(super) parts: Vec<PartId>,
 }
 
 /// What to do next. Each is reported back, whatever comes of it.
 #[derive(Debug)]
-pub(in crate::worker) enum Next<R> {
+pub(crate) enum Next<R> {
     /// Report with `opened` or `open_failed`.
     Open(Opening),
     /// Report with `lettered` or `letter_failed`.

@@ -6,11 +6,11 @@ use crate::offset::Timestamp;
 
 /// One moment on both clocks, and a random number for it.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::worker) struct Now {
+pub(crate) struct Now {
     /// What delays and deadlines go by.
-    pub(in crate::worker) monotonic: Duration,
+    pub(crate) monotonic: Duration,
     /// What is told to people.
-    pub(in crate::worker) wall: Timestamp,
+    pub(crate) wall: Timestamp,
     /// Spreads back-offs.
-    pub(in crate::worker) chance: u64,
+    pub(crate) chance: u64,
 }

@@ -18,16 +18,16 @@ use super::suspects::Suspects;
 
 /// What is known of a partition when its owner begins.
 #[derive(Clone, Debug)]
-pub(in crate::worker) struct Start {
-    pub(in crate::worker) committed: Offset,
+pub(crate) struct Start {
+    pub(crate) committed: Offset,
     /// What stood beside the committed offset.
-    pub(in crate::worker) metadata: Metadata,
+    pub(crate) metadata: Metadata,
     /// Where suspects end, if there are any.
-    pub(in crate::worker) suspect_end: Option<Offset>,
+    pub(crate) suspect_end: Option<Offset>,
     /// The end of the dead-letter partition before it was read.
-    pub(in crate::worker) letters_end: Offset,
+    pub(crate) letters_end: Offset,
     /// The records at or above the commit that letters were found of.
-    pub(in crate::worker) known: BTreeSet<Offset>,
+    pub(crate) known: BTreeSet<Offset>,
 }
 
 /// Whether the partition's records are handled.

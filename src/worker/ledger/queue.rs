@@ -15,10 +15,10 @@ use crate::worker::failure::Reason;
 ///
 /// Two keys that share a hash wait for each other, which costs time and breaks nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::worker) struct Key(u64);
+pub(crate) struct Key(u64);
 
 impl Key {
-    pub(in crate::worker) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut hasher = DefaultHasher::new();
         hasher.write(bytes);
         Self(hasher.finish())
@@ -27,12 +27,12 @@ impl Key {
 
 /// One record as it comes from the log.
 #[derive(Clone, Debug)]
-pub(in crate::worker) struct Item<R> {
-    pub(in crate::worker) offset: Offset,
-    pub(in crate::worker) key: Option<Key>,
+pub(crate) struct Item<R> {
+    pub(crate) offset: Offset,
+    pub(crate) key: Option<Key>,
     /// The memory it takes.
-    pub(in crate::worker) bytes: usize,
-    pub(in crate::worker) record: R,
+    pub(crate) bytes: usize,
+    pub(crate) record: R,
 }
 
 /// What there is between a record's arrival and its end.

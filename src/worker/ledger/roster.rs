@@ -109,6 +109,7 @@ impl<R> Roster<R> {
     }
 
     /// How many handlers have records of partitions that are gone.
+    #[cfg(test)]
     pub(super) fn ghosts(&self) -> usize {
         self.ghosts.values().map(|ghost| ghost.busy).sum()
     }

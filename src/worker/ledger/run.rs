@@ -6,7 +6,7 @@ use super::calendar::PartId;
 
 /// A record in a handler's hands. There is one at a time of each record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::worker) struct Run {
-    pub(in crate::worker) part: PartId,
-    pub(in crate::worker) offset: Offset,
+pub(crate) struct Run {
+    pub(crate) part: PartId,
+    pub(crate) offset: Offset,
 }

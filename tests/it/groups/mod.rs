@@ -3,11 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use brooklet::{Consumer, ErrorKind, Log, Offset, Record, StartAt, TopicConfig};
+use brooklet::{Consumer, Error, ErrorKind, Log, Offset, Record, StartAt, TopicConfig};
 
+mod chaos;
+mod crashes;
 mod dice;
+mod listening;
 mod model;
+mod reading;
+mod refusing;
 mod sharing;
+mod topics;
+mod waking;
 
 const NOW: Duration = Duration::ZERO;
 

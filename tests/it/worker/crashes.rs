@@ -1,12 +1,17 @@
 //! Records that take the process with them.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::task::Poll;
 
 use brooklet::dlq::{Filter, Letters};
 use brooklet::retry::Retry;
 use brooklet::testing::{CrashPolicy, SimDisk, open};
 use brooklet::worker::{Control, Failure, Worker};
 use brooklet::{LogOptions, SyncPolicy, TopicConfig};
+use parking_lot::Mutex;
 
 use super::{Bench, Seen, ms, place};
 
@@ -126,18 +131,17 @@ fn suspects_run_alone_and_what_comes_after_them_together() {
     assert_eq!((at.offset().value(), note.as_str()), (20, "brooklet-worker/1 ahead=10 letters=0"));
 }
 
+type Answer = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
 /// Futures that are ready one by one: each `()` lets one of them go.
-fn futures_gate() -> (
-    std::sync::mpsc::Sender<()>,
-    impl Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>,
-) {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let receiver = std::sync::Arc::new(parking_lot::Mutex::new(receiver));
-    let gate = move || -> std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> {
-        let receiver = std::sync::Arc::clone(&receiver);
-        Box::pin(std::future::poll_fn(move |_| match receiver.lock().try_recv() {
-            Ok(()) => std::task::Poll::Ready(Ok(())),
-            Err(_) => std::task::Poll::Pending,
+fn futures_gate() -> (Sender<()>, impl Fn() -> Answer) {
+    let (sender, receiver) = channel();
+    let receiver = Arc::new(Mutex::new(receiver));
+    let gate = move || -> Answer {
+        let receiver = Arc::clone(&receiver);
+        Box::pin(poll_fn(move |_| match receiver.lock().try_recv() {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(_) => Poll::Pending,
         }))
     };
     (sender, gate)

@@ -12,7 +12,7 @@ use super::{Bench, Seen, ms, place, secs, text};
 
 fn send_many(log: &Log, count: u32) {
     let values: Vec<String> = (0..count).map(|number| number.to_string()).collect();
-    log.producer("t").unwrap().send_all(values.iter().map(|v| Record::new(v))).unwrap();
+    log.producer("t").unwrap().send_all(values.iter().map(Record::new)).unwrap();
 }
 
 /// After a crash more records would be handled again, and be suspect, than was promised.
