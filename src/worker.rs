@@ -24,6 +24,8 @@ mod task;
 pub use builder::{ReadyWorker, Worker};
 pub use control::Control;
 pub use delivery::Delivery;
+#[allow(unused_imports, reason = "the test bus drives workers by hand")]
+pub(crate) use driver::{Driver, Turn};
 pub use failure::{Failure, Reason};
 pub use rules::CommitEvery;
 pub use running::{Running, StopReport};

@@ -187,3 +187,46 @@ impl Drop for Aside {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::{Driver, Turn};
+    use crate::config::TopicConfig;
+    use crate::log::Log;
+    use crate::record::Record;
+    use crate::worker::Worker;
+
+    fn drive(driver: &mut Driver) -> Turn {
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            match driver.turn(&mut context) {
+                Turn::Worked => {}
+                rest => return rest,
+            }
+        }
+    }
+
+    /// A test that drives a worker by hand would wait for a thread that is not there.
+    #[test]
+    fn a_driven_worker_does_everything_in_its_turns() {
+        let log = Log::in_memory().unwrap();
+        log.create_topic("t", TopicConfig::new()).unwrap();
+        let (seen, values) = std::sync::mpsc::channel();
+        let worker = Worker::new(&log, "g").topics(["t"]).handle(move |delivery| {
+            seen.send(delivery.offset().value())?;
+            Ok(())
+        });
+        let control = worker.control();
+        let mut driver = worker.drive().unwrap();
+        assert_eq!(drive(&mut driver), Turn::Idle(None));
+        log.producer("t").unwrap().send_all([Record::new("a"), Record::new("b")]).unwrap();
+        assert_eq!(drive(&mut driver), Turn::Idle(None));
+        assert_eq!(values.try_iter().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(log.group("g").unwrap().lag(), 0);
+        control.stop();
+        assert_eq!(drive(&mut driver), Turn::Ended);
+        assert!(log.group("g").unwrap().members.is_empty());
+    }
+}

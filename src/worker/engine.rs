@@ -72,6 +72,8 @@ struct State {
     membership: Membership,
     /// The right to commit for partitions that are to leave.
     tokens: BTreeMap<TopicPartition, HandOver>,
+    /// Tokens of assignments that others have come after.
+    loose: Vec<HandOver>,
     /// Where partitions began that were not opened yet.
     begins: BTreeMap<TopicPartition, Begin>,
     has_joined: bool,
@@ -116,6 +118,7 @@ impl Engine {
             ledger: Ledger::new(rules),
             membership: Membership::None { join_at: Duration::ZERO },
             tokens: BTreeMap::new(),
+            loose: Vec::new(),
             begins: BTreeMap::new(),
             has_joined: false,
             should_poll: false,
@@ -353,18 +356,31 @@ impl State {
 
     /// The tokens of partitions that nothing keeps here any more, to be dropped without the lock.
     fn release(&mut self) -> Vec<HandOver> {
-        let mut released = Vec::new();
         while let Some(place) = self.ledger.release() {
-            released.extend(self.tokens.remove(&place));
+            self.begins.remove(&place);
+        }
+        let mut released = std::mem::take(&mut self.loose);
+        let (ledger, tokens) = (&self.ledger, std::mem::take(&mut self.tokens));
+        for (place, token) in tokens {
+            match ledger.has(&place) {
+                true => drop(self.tokens.insert(place, token)),
+                false => released.push(token),
+            }
         }
         released
     }
 
     /// Ends; what is returned is dropped without the lock.
-    fn end(&mut self, end: End) -> (Membership, BTreeMap<TopicPartition, HandOver>) {
+    fn end(&mut self, end: End) -> (Membership, Vec<HandOver>) {
         self.end.get_or_insert(end);
         let membership = std::mem::replace(&mut self.membership, Membership::Away);
-        (membership, std::mem::take(&mut self.tokens))
+        (membership, self.take_tokens())
+    }
+
+    /// All tokens, to be dropped without the lock.
+    fn take_tokens(&mut self) -> Vec<HandOver> {
+        let tokens = std::mem::take(&mut self.tokens).into_values();
+        tokens.chain(self.loose.drain(..)).collect()
     }
 
     /// A poll, or joining, has failed; it is tried again later.

@@ -180,7 +180,7 @@ impl Engine {
             if state.end.is_none() {
                 state.membership = Membership::None { join_at: now.monotonic };
             }
-            std::mem::take(&mut state.tokens)
+            state.take_tokens()
         });
         drop(tokens);
         drop(self.source.changes.take());
@@ -221,6 +221,7 @@ impl State {
             match change {
                 Change::Assigned(place) => {
                     self.begins.insert(place.clone(), begin);
+                    self.loose.extend(self.tokens.remove(&place));
                     self.ledger.assign(place, now);
                 }
                 Change::Revoked(token) => {
