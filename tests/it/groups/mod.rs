@@ -10,6 +10,7 @@ mod crashes;
 mod dice;
 mod listening;
 mod model;
+mod racing;
 mod reading;
 mod refusing;
 mod sharing;

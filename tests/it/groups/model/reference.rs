@@ -163,6 +163,17 @@ impl Model {
         self.live(group).next().is_some() || self.positions.keys().any(|place| place.0 == group)
     }
 
+    /// Forgets commits for topics that are gone, of which it cannot be told whether they are there.
+    pub(super) fn forget_the_dead(&mut self, group: usize) {
+        let lives = self.topics.values().map(|topic| topic.life).collect::<BTreeSet<_>>();
+        let is_dead = |(of, key): &(usize, Key)| *of == group && !lives.contains(&key.0);
+        let dead = self.positions.keys().copied().filter(is_dead).collect::<Vec<_>>();
+        for place in dead {
+            self.positions.remove(&place);
+            self.journal.base.remove(&place);
+        }
+    }
+
     /// Whether a group has a position in a topic.
     pub(super) fn knows(&self, group: usize, life: u64) -> bool {
         let is_read = self.live(group).any(|(_, member)| {
