@@ -386,7 +386,6 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Act {
         Join {
-            member: u64,
             topics: u8,
             patience: Option<u8>,
         },
@@ -411,8 +410,8 @@ mod tests {
         let at = 0..64_usize;
         let patience = proptest::option::of(1..20_u8);
         prop_oneof![
-            3 => (member.clone(), 1..4_u8, patience).prop_map(|(member, topics, patience)| {
-                Act::Join { member, topics, patience }
+            3 => (1..4_u8, patience).prop_map(|(topics, patience)| {
+                Act::Join { topics, patience }
             }),
             2 => member.clone().prop_map(Act::Leave),
             1 => member.clone().prop_map(Act::Touch),
@@ -472,7 +471,7 @@ mod tests {
 
         fn event(&mut self, act: Act) -> Option<Event> {
             Some(match act {
-                Act::Join { topics, patience, .. } => {
+                Act::Join { topics, patience } => {
                     self.joined += 1;
                     let member = MemberId::new(self.joined);
                     let topics = (1..3).filter(|topic| topics & *topic as u8 != 0);

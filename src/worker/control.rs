@@ -11,7 +11,7 @@ use super::status::{Status, nothing_of};
 /// A handle to a worker, whoever runs it. Clones are handles to the same worker.
 ///
 /// It does not keep the worker going, and can be asked before the worker is started and after it
-/// has ended.
+/// has ended. Like any other handle it keeps the log open.
 #[derive(Clone)]
 pub struct Control {
     engine: Result<Arc<Engine>, Error>,

@@ -413,3 +413,45 @@ impl<R> Part<R> {
             || self.position.is_some_and(|position| !self.is_within(position, rules))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::{Part, Start};
+    use crate::name::TopicName;
+    use crate::offset::{Offset, PartitionId, Timestamp, TopicPartition};
+    use crate::worker::ledger::now::Now;
+    use crate::worker::ledger::queue::Item;
+    use crate::worker::metadata::Metadata;
+    use crate::worker::rules::Rules;
+
+    /// A suspect would start under a mark that a commit is just taking away.
+    #[test]
+    fn a_mark_counts_only_if_no_commit_is_under_way() {
+        let (rules, first) = (Rules::default(), Offset::ZERO);
+        let now = Now { monotonic: Duration::ZERO, wall: Timestamp::default(), chance: 0 };
+        let place = TopicPartition::new(TopicName::new("t").unwrap(), PartitionId::ZERO);
+        let mut part = Part::new(place);
+        let start = Start {
+            committed: first,
+            metadata: Metadata::default(),
+            suspect_end: Some(Offset::new(5)),
+            letters_end: first,
+            known: BTreeSet::new(),
+        };
+        part.open(start, now, &rules);
+        part.admit([Item { offset: first, key: None, bytes: 1, record: () }], now);
+        part.suspects.mark(first);
+        assert!(!part.is_marked(first));
+        let (offset, metadata) = part.send(&rules).unwrap();
+        assert_eq!((offset, metadata.marks.get(&first)), (first, Some(&1)));
+        part.note_committed(now.monotonic);
+        assert!(part.is_marked(first));
+        part.suspects.unmark(first);
+        assert!(part.send(&rules).unwrap().1.marks.is_empty());
+        part.suspects.mark(first);
+        assert!(part.suspects.is_durable(first) && !part.is_marked(first));
+    }
+}

@@ -90,13 +90,16 @@ pub(super) struct Lane {
     pub(super) is_doubtful: bool,
 }
 
+/// What a commit makes of a group's position in a partition.
+type Change = ((usize, Key), Option<At>);
+
 /// The order in which commits reach the disk.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Journal {
     /// What survives whatever happens.
     pub(super) base: Positions,
     /// What was written since, entry by entry.
-    pub(super) tail: Vec<Vec<((usize, Key), Option<At>)>>,
+    pub(super) tail: Vec<Vec<Change>>,
 }
 
 impl Journal {
