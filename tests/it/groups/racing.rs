@@ -140,3 +140,25 @@ fn a_partition_that_comes_to_stay_while_its_owner_takes_note_is_read_on() {
     }
     assert!(interrupted > 2, "a poll of {interrupted} looks at the clock");
 }
+
+/// Partitions that are added while somebody joins would belong to nobody.
+#[test]
+fn partitions_that_come_within_a_join_are_not_forgotten() {
+    let mut interrupted = 0;
+    for at in 0..32 {
+        let (log, clock) = scene();
+        let first = join(&log);
+        let log_then = log.clone();
+        clock.arm(at, move || log_then.add_partitions("orders", 7).unwrap());
+        let second = join(&log);
+        if clock.disarm() {
+            break;
+        }
+        interrupted += 1;
+        let group = log.group("billing").unwrap();
+        let owned = group.members.iter().map(|member| member.assignment.len()).sum::<usize>();
+        assert_eq!(owned, 7, "interrupted at look {at}");
+        drop((first, second));
+    }
+    assert!(interrupted > 3, "a join of {interrupted} looks at the clock");
+}

@@ -1,5 +1,7 @@
 //! Commits of every kind, seeks, and groups that are put elsewhere or deleted.
 
+use std::collections::BTreeSet;
+
 use brooklet::{CommittedOffset, Error, PartitionReset, StartAt, TopicPartition};
 
 use super::super::dice::Dice;
@@ -34,8 +36,15 @@ impl World {
     /// Commits everything that was handed out.
     pub(super) fn commit(&mut self, group: usize, seat: usize) -> Verdict {
         let Some(at_seat) = self.seats.get(&(group, seat)) else { return Ok(()) };
-        let result = at_seat.consumer.commit();
         let member = self.model.groups[&group].members[&seat].clone();
+        // These stand where a commit stood before the crash; the commit finds out, and leaves them.
+        let is_ahead = |key: &&Key| {
+            let position = at_seat.consumer.position(&self.place(**key));
+            let end = self.model.part(**key).map_or(0, |part| part.visible);
+            self.is_lazy && position.is_some_and(|position| position.value() > end)
+        };
+        let ahead = member.lanes.keys().filter(is_ahead).copied().collect::<BTreeSet<_>>();
+        let result = at_seat.consumer.commit();
         if member.is_out {
             return self.refused(result, &["Fenced"]);
         }
@@ -47,7 +56,8 @@ impl World {
             if self.model.judge(group, seat, Some(*key), position).is_some() {
                 continue;
             }
-            if lane.is_doubtful && !self.stands(group, *key, (position, 0)) {
+            let is_doubtful = lane.is_doubtful && !self.stands(group, *key, (position, 0));
+            if is_doubtful || ahead.contains(key) {
                 continue;
             }
             let was_told = lane.delivered.is_none_or(|end| end < position);
