@@ -500,8 +500,8 @@ fn no_partition(state: &TopicState, partition: PartitionId) -> SendError {
 
 /// A record on its way: wait for it, await it, or drop it.
 ///
-/// Dropped while it still waits for room, the record is withdrawn. Dropped later, nothing is
-/// undone.
+/// Dropped while it still waits for room, or for the first opening of its partition, the record is
+/// withdrawn. Dropped later, nothing is undone.
 #[must_use = "a submitted record can still fail"]
 pub struct Pending {
     producer: Producer,
