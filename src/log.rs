@@ -28,10 +28,14 @@ use crate::storage::tail::Positions;
 use crate::storage::tail::{BackgroundFailure, Serve};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
+mod backup;
+mod books;
 mod closing;
 mod groups;
 mod inner;
+pub(crate) mod repair;
 mod roles;
+mod verify;
 
 use inner::{Inner, Turn};
 
@@ -79,6 +83,16 @@ impl Log {
     }
 
     pub(crate) fn open_in(env: &Env, dir: &Path, options: LogOptions) -> Result<Self, Error> {
+        Self::open_between(env, env, dir, options)
+    }
+
+    /// Opens a log in one world whose backups go to another.
+    fn open_between(
+        env: &Env,
+        elsewhere: &Env,
+        dir: &Path,
+        options: LogOptions,
+    ) -> Result<Self, Error> {
         let told = |error: Error| error.during(format_args!("open {}", dir.display()));
         options.check().map_err(told)?;
         let topics = Arc::new(Topics::default());
@@ -89,6 +103,7 @@ impl Log {
         store.follow(Arc::clone(&groups) as Arc<dyn Positions>);
         let inner = Inner {
             store,
+            elsewhere: elsewhere.clone(),
             options,
             topics,
             groups,
@@ -432,7 +447,7 @@ impl LogOptions {
     /// # Errors
     /// `InvalidConfig`.
     pub fn open_in_memory(self) -> Result<Log, Error> {
-        Log::open_in(&memory::env(), Path::new("/log"), self)
+        Log::open_between(&memory::env(), &disk::env(), Path::new("/log"), self)
     }
 }
 

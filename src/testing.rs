@@ -41,10 +41,13 @@ mod options;
 mod probe;
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::config::LogOptions;
 use crate::error::Error;
 use crate::log::Log;
+use crate::log::repair::RepairPlan;
+use crate::report::verification::Verification;
 
 pub use self::bus::{TestBus, wait_for};
 pub use self::crew::Settled;
@@ -59,6 +62,22 @@ pub use crate::env::sim::{CrashPolicy, FailedSync, Fault, Op, OpKind, Repeat, Si
 pub use crate::env::{
     Access, Clock, DirEntry, Entropy, EntryKind, Env, File, Fs, Join, Lock, Spawn,
 };
+
+/// Checks a directory in a world of the caller's choice, as [`Log::verify_dir`] does on a disk.
+///
+/// # Errors
+/// As for [`Log::verify_dir`].
+pub fn verify(env: &Env, dir: impl AsRef<Path>) -> Result<Verification, Error> {
+    Log::verify_in(env, dir.as_ref())
+}
+
+/// Plans a repair in a world of the caller's choice, as [`LogOptions::repair`] does on a disk.
+///
+/// # Errors
+/// As for [`LogOptions::repair`].
+pub fn repair(env: &Env, dir: impl AsRef<Path>) -> Result<RepairPlan, Error> {
+    RepairPlan::make(env, dir.as_ref(), Duration::ZERO)
+}
 
 /// Opens a log in a world of the caller's choice.
 ///

@@ -33,6 +33,8 @@ use crate::storage::tail::{Background, Laid, Opened, ShardOptions, Tail, WriteFa
 use crate::storage::walk::Walk;
 use crate::sync::Arc;
 
+pub(crate) mod salvage;
+
 /// The entries of a journal, by key.
 pub(crate) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -187,6 +189,11 @@ impl Journal {
         self.shard.exclusive(|tail, ends| (tail.fingerprint(ends.written_end), None))
     }
 
+    /// All entries that are written.
+    pub(crate) fn entries(&self) -> Result<Entries, Error> {
+        self.shard.exclusive(|tail, _| (tail.entries.clone(), None))
+    }
+
     /// Refuses all further changes.
     pub(crate) fn stop(&self, error: &Error) {
         self.shard.close(error);
@@ -250,10 +257,18 @@ impl SyncTarget for JournalFile {
 impl JournalTail {
     /// Makes a new, empty journal with its first file, durably.
     pub(crate) fn create(kind: JournalKind, home: &JournalHome) -> Result<Self, Error> {
-        let mut tail = Self::blank(kind, home);
-        ensure_dir(&home.env, &tail.dir, &home.root)?;
-        tail.rewrite(Offset::ZERO)?;
-        Ok(tail)
+        Self::create_with(kind, home, Entries::new())
+    }
+
+    /// The same, with entries in it.
+    pub(crate) fn create_with(
+        kind: JournalKind,
+        home: &JournalHome,
+        entries: Entries,
+    ) -> Result<Self, Error> {
+        let end = Offset::new(entries.len() as u64);
+        let tail = Self { entries, end, ..Self::blank(kind, home) };
+        tail.renew(home)
     }
 
     /// Writes a journal that was found anew, durably, and its directory's name with it.
@@ -280,6 +295,13 @@ impl JournalTail {
     /// The entries that were read.
     pub(crate) fn entries(&self) -> &Entries {
         &self.entries
+    }
+
+    /// Puts other entries in the place of those that were read.
+    pub(crate) fn replace(&mut self, entries: Entries) {
+        // Each entry of a snapshot takes one offset.
+        self.end = self.end.max(Offset::new(entries.len() as u64));
+        self.entries = entries;
     }
 
     /// Has the state written as a new file before the next change.

@@ -24,5 +24,6 @@ mod smoke;
 mod stress;
 mod tidy;
 mod torn;
+mod upkeep;
 mod waiting;
 mod worker;
