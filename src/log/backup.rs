@@ -93,7 +93,7 @@ impl Log {
     }
 
     /// All partitions of all topics as they are now, in the order in which one rests on another.
-    fn moments(&self) -> Result<Vec<(Arc<Topic>, Vec<Moment>)>, Error> {
+    fn moments(&self) -> Result<Vec<TopicMoment>, Error> {
         let mut topics = self.inner.topics.all();
         topics.sort_by_key(|topic| rank(&topic.role()));
         let mut found = Vec::new();
@@ -106,16 +106,14 @@ impl Log {
         Ok(found)
     }
 
-    /// A topic that is deleted while it is copied is as if it had been deleted before.
+    /// A topic that is deleted while it is copied is as if it had been deleted before: what was read
+    /// of it since may lack files.
     fn unless_deleted<T>(
         &self,
         topic: &Topic,
         result: Result<T, Error>,
     ) -> Result<Option<T>, Error> {
-        match result {
-            Err(_) if self.inner.topics.by_id(topic.id).is_none() => Ok(None),
-            result => result.map(Some),
-        }
+        if self.inner.topics.by_id(topic.id).is_none() { Ok(None) } else { result.map(Some) }
     }
 
     fn copy_topic(
@@ -139,6 +137,9 @@ impl Log {
         Ok(report)
     }
 }
+
+/// A topic and all its partitions at the moment that a backup is of.
+type TopicMoment = (Arc<Topic>, Vec<Moment>);
 
 /// All partitions of a topic as they are now.
 fn moments(topic: &Arc<Topic>) -> Result<Vec<Moment>, Error> {

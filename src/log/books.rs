@@ -199,7 +199,9 @@ impl Books {
         let path = manifest.journal.path();
         for id in self.topics.shards() {
             if !self.state.partitions.contains_key(&id) {
-                let text = "a partition of the catalog is not listed";
+                // The number tells a topic from one that has its name a moment later.
+                let (topic, number) = (id.topic.value(), id.partition.value());
+                let text = format!("partition {topic}/{number} of the catalog is not listed");
                 let partition = self.topics.place(id);
                 let found = note(FindingKind::Contradiction, &path, text);
                 self.disagreements.push(Finding { partition, ..found });

@@ -67,7 +67,9 @@ fn check(env: &Env, root: &Path) -> Result<Verification, Error> {
         return Ok(first);
     }
     let mut again = look(env, root)?;
-    let place = |finding: &Finding| (finding.kind, finding.path.clone(), finding.byte);
+    let place = |finding: &Finding| {
+        (finding.kind, finding.path.clone(), finding.byte, finding.detail.clone())
+    };
     let before = first.findings.iter().map(place).collect::<BTreeSet<_>>();
     again.findings.retain(|finding| !may_pass(finding) || before.contains(&place(finding)));
     Ok(again)

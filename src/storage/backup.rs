@@ -4,7 +4,7 @@
 //! does, durably. Until then the directory cannot be taken for a log, not even for an empty one.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::env::{Env, Lock};
@@ -66,8 +66,11 @@ impl Backup {
             return Err(taken());
         }
         let lock = enter(env, root, Some(Duration::ZERO), &mut Opening::default())?;
+        let lock = lock.ok_or_else(|| Error::bare(ErrorKind::ReadOnly))?;
         // Somebody may have been faster than the lock.
-        let lock = lock.filter(|_| is_free().unwrap_or(false)).ok_or_else(taken)?;
+        if !is_free()? {
+            return Err(taken());
+        }
         ensure_dir(env, &root.join(TOPICS_DIR), root)?;
         Ok(Self { home, read_side, rows: Vec::new(), _lock: lock })
     }
@@ -123,6 +126,6 @@ impl Backup {
     }
 }
 
-fn sync_dir(env: &Env, dir: &PathBuf) -> Result<(), Error> {
+fn sync_dir(env: &Env, dir: &Path) -> Result<(), Error> {
     env.fs.sync_dir(dir).map_err(|error| Error::io("sync failed", dir, error))
 }

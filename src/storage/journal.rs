@@ -8,21 +8,17 @@
 //!
 //! Entries are kept in memory by key. Owners decode them once, at open, and keep their own view.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::SyncPolicy;
 use crate::env::{Access, Env, File};
 use crate::error::{Error, ErrorKind, Fate};
-use crate::format::batch::{Batch, BatchBuilder, Fit, LayDown};
+use crate::format::batch::{Batch, LayDown};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, Place};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
 use crate::format::layout::{JournalKind, NEXT_JOURNAL, journal_name, parse_journal_name};
-use crate::limits::{
-    BATCH_BYTES_TARGET, BUFFER_BYTES_DEFAULT, JOURNAL_FILE_BYTES_MIN, RECORD_BYTES_MAX,
-    UNSYNCED_BYTES_DEFAULT,
-};
+use crate::limits::{BUFFER_BYTES_DEFAULT, JOURNAL_FILE_BYTES_MIN, UNSYNCED_BYTES_DEFAULT};
 use crate::offset::{Offset, Timestamp};
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Ends, Refusal, SyncTarget, Want};
@@ -33,13 +29,11 @@ use crate::storage::tail::{Background, Laid, Opened, ShardOptions, Tail, WriteFa
 use crate::storage::walk::Walk;
 use crate::sync::Arc;
 
+pub(crate) mod entries;
 pub(crate) mod salvage;
 
-/// The entries of a journal, by key.
-pub(crate) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// A change of one entry; no value removes it.
-pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
+pub(crate) use entries::{Change, Entries};
+use entries::{apply, encode, snapshot};
 
 /// Called before the first change of a session reaches any journal or partition.
 pub(crate) type Gate = Arc<dyn Fn() -> Result<(), Error> + Send + Sync>;
@@ -542,52 +536,6 @@ impl Tail for JournalTail {
         }
         Ok(Laid { view: None, target: file, synced_before })
     }
-}
-
-fn apply<'a>(entries: &mut Entries, changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => entries.insert(key.to_vec(), value.to_vec()),
-            None => entries.remove(key),
-        };
-    }
-}
-
-fn encode(changes: &[Change]) -> Result<Batch, Error> {
-    let mut builder = BatchBuilder::with_capacity(HEADER_BYTES + 64 * changes.len());
-    for (key, value) in changes {
-        if push(&mut builder, key, value.as_deref(), RECORD_BYTES_MAX)? == Fit::NextBatch {
-            let text = "the change is too large for one entry";
-            return Err(Error::new(ErrorKind::InvalidConfig, text));
-        }
-    }
-    Ok(builder.finish())
-}
-
-/// All entries as batches of moderate size.
-fn snapshot(entries: &Entries) -> Result<Vec<Batch>, Error> {
-    let mut batches = Vec::new();
-    let mut builder = BatchBuilder::with_capacity(BATCH_BYTES_TARGET);
-    for (key, value) in entries {
-        if push(&mut builder, key, Some(value), BATCH_BYTES_TARGET)? == Fit::NextBatch {
-            let full = BatchBuilder::with_capacity(BATCH_BYTES_TARGET);
-            batches.push(std::mem::replace(&mut builder, full).finish());
-            let _ = push(&mut builder, key, Some(value), BATCH_BYTES_TARGET)?;
-        }
-    }
-    if !builder.is_empty() {
-        batches.push(builder.finish());
-    }
-    Ok(batches)
-}
-
-fn push(
-    builder: &mut BatchBuilder,
-    key: &[u8],
-    value: Option<&[u8]>,
-    limit: usize,
-) -> Result<Fit, Error> {
-    builder.push_entry(key, value, limit)
 }
 
 /// Makes a directory durably, if it is not there.

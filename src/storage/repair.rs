@@ -5,10 +5,11 @@
 //! deed: what can be read of a damaged segment is copied, durably, and the rows that the caller
 //! writes are the only switch. The damaged files stay where they are, listed as set aside.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::env::{EntryKind, Env};
+use crate::env::{Access, EntryKind, Env};
 use crate::error::Error;
 use crate::format::layout::{parse_segment_name, segment_name};
 use crate::offset::{Offset, Timestamp};
@@ -37,7 +38,7 @@ pub(crate) fn rows_of_files(
     let is_over = |state| !matches!(state, SegmentRowState::Active | SegmentRowState::Sealed);
     rows.segments.retain(|_, row| is_over(row.state));
     let entries = match env.fs.read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         listed => listed.map_err(|error| Error::io("list failed", dir, error))?,
     };
     let files = entries.iter().filter(|entry| entry.kind == EntryKind::File);
@@ -118,7 +119,7 @@ impl Case {
         for view in &self.segments {
             let (base, until) = (view.segment.base().max(built.at), view.extent(end).end);
             if until <= base {
-                built.rows.push((key_of(&view.segment), aside(view.segment.base())));
+                built.retire(view, patient)?;
                 continue;
             }
             built.lose_until(base, patient.env);
@@ -130,7 +131,7 @@ impl Case {
             built.at = until;
         }
         built.lose_until(end, patient.env);
-        built.rows.extend(self.dropped.iter().map(|key| (*key, aside(key.0))));
+        built.rows.extend(self.dropped.iter().map(|key| (*key, Some(aside(key.0)))));
         let synced = patient.env.fs.sync_dir(patient.dir);
         synced.map_err(|error| Error::io("sync failed", patient.dir, error))?;
         let row = PartitionRow {
@@ -140,7 +141,10 @@ impl Case {
             last_append: built.last_append,
         };
         let id = patient.id;
-        let segments = built.rows.into_iter().map(|(key, row)| Row::Segment(id, key, row));
+        let segments = built.rows.into_iter().map(|(key, row)| match row {
+            Some(row) => Row::Segment(id, key, row),
+            None => Row::DropSegment(id, key),
+        });
         Ok(segments.chain([Row::Partition(id, row)]).collect())
     }
 
@@ -156,7 +160,8 @@ impl Case {
 
 /// A partition's new rows, up to an offset.
 struct Rebuilt {
-    rows: Vec<(SegmentKey, SegmentRow)>,
+    /// What is listed under each key from now on; nothing, if there is no file to be kept.
+    rows: Vec<(SegmentKey, Option<SegmentRow>)>,
     at: Offset,
     last_append: Timestamp,
 }
@@ -165,7 +170,8 @@ impl Rebuilt {
     /// Offsets that no segment holds are given up.
     fn lose_until(&mut self, end: Offset, env: &Env) {
         if self.at < end {
-            self.rows.push(lost_row(self.at..end, self.last_append, env));
+            let (key, row) = lost_row(self.at..end, self.last_append, env);
+            self.rows.push((key, Some(row)));
             self.at = end;
         }
     }
@@ -178,8 +184,8 @@ impl Rebuilt {
     ) -> Result<(), Error> {
         let one = std::slice::from_ref(view);
         let saved = rescue(one, patient.dir, range, patient.copy_to())?;
-        self.rows.push((key_of(&view.segment), aside(view.segment.base())));
-        self.rows.extend(saved.rows);
+        self.retire(view, patient)?;
+        self.rows.extend(saved.rows.into_iter().map(|(key, row)| (key, Some(row))));
         self.last_append = self.last_append.max(saved.last_append);
         Ok(())
     }
@@ -191,8 +197,20 @@ impl Rebuilt {
             _ => SegmentRowState::Sealed,
         };
         let row = SegmentRow { state, end, bytes, last_append };
-        self.rows.push((key_of(&view.segment), row));
+        self.rows.push((key_of(&view.segment), Some(row)));
         self.last_append = self.last_append.max(last_append);
+    }
+
+    /// A segment that is not part of the log any more; its file stays, if there is one.
+    fn retire(&mut self, view: &SegmentView, patient: &Patient<'_>) -> Result<(), Error> {
+        let segment = &view.segment;
+        let row = match patient.env.fs.open(segment.path(), Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Error::io("open failed", segment.path(), error)),
+            Ok(_) => Some(aside(segment.base())),
+        };
+        self.rows.push((key_of(segment), row));
+        Ok(())
     }
 }
 

@@ -62,9 +62,7 @@ fn copy(
     salvage(segments, from, range, |piece| {
         match piece {
             Piece::Good { segment, batch, .. } => {
-                if !std::mem::replace(&mut current, Some(segment.base()))
-                    .is_some_and(|before| before == segment.base())
-                {
+                if current.replace(segment.base()) != Some(segment.base()) {
                     copies.end_segment();
                 }
                 let header = *batch.header();

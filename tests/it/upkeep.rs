@@ -21,6 +21,29 @@ struct Told {
     commits: BTreeMap<String, Option<u64>>,
 }
 
+impl Told {
+    /// Where two logs differ, in few words; nothing if they are the same.
+    fn differences(&self, other: &Self) -> String {
+        let mut text = String::new();
+        if self.topics != other.topics {
+            text += &format!("topics {:?}, not {:?}. ", self.topics, other.topics);
+        }
+        if self.commits != other.commits || self.lost != other.lost {
+            text += &format!(
+                "{:?} {:?}, not {:?} {:?}. ",
+                self.commits, self.lost, other.commits, other.lost
+            );
+        }
+        for (topic, records) in &self.records {
+            let there = other.records.get(topic).map(Vec::as_slice).unwrap_or_default();
+            if records != there {
+                text += &format!("{} records of {topic}, not {}. ", records.len(), there.len());
+            }
+        }
+        text
+    }
+}
+
 fn told(log: &Log) -> Result<Told, Error> {
     let mut told = Told {
         topics: BTreeMap::new(),
@@ -30,7 +53,9 @@ fn told(log: &Log) -> Result<Told, Error> {
     };
     for topic in log.topics()? {
         let name = topic.name.to_string();
-        let (records, errors) = read_over(log, &name)?;
+        let (mut records, errors) = read_over(log, &name)?;
+        // Partitions take turns, and how many records a turn has is nobody's promise.
+        records.sort_by_key(|record| (record.offset, record.key.clone()));
         let lost = errors.iter().map(|error| error.lost_range().unwrap());
         let lost = lost.map(|lost| (lost.start.value(), lost.end.value())).collect();
         told.topics.insert(name.clone(), format!("{:?}", topic.config));
