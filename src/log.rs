@@ -45,6 +45,9 @@ use inner::{Inner, Turn};
 /// stop and its lock is free, but nothing is synced any more. [`close`](Self::close) ends it
 /// properly and reports failures.
 ///
+/// Programs that are started meanwhile inherit nothing of it. The child of a bare `fork` has copies
+/// of its descriptors and none of its threads, and must not use it.
+///
 /// # Examples
 /// ```
 /// use brooklet::{Log, Record, TopicConfig};
@@ -439,7 +442,8 @@ impl LogOptions {
     /// # Errors
     /// As for [`Log::open`], and `InvalidConfig`.
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Log, Error> {
-        Log::open_in(&disk::env(), dir.as_ref(), self)
+        let dir = dir.as_ref();
+        Log::open_in(&disk::env_within(dir), dir, self)
     }
 
     /// Opens a log in memory.
