@@ -17,8 +17,8 @@ use crate::sync::{Arc, AtomicBool, Ordering};
 /// What all handles of a log share.
 pub(super) struct Inner {
     pub(super) store: Arc<Store>,
-    /// The world that backups go to.
-    pub(super) elsewhere: Env,
+    /// The world that backups go to, if it is not the disk.
+    pub(super) elsewhere: Option<Env>,
     pub(super) options: LogOptions,
     pub(super) topics: Arc<Topics>,
     pub(super) groups: Arc<Groups>,

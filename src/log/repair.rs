@@ -74,7 +74,8 @@ impl LogOptions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn repair(self, dir: impl AsRef<Path>) -> Result<RepairPlan, Error> {
-        RepairPlan::make(&disk::env(), dir.as_ref(), self.wait_for_lock)
+        let dir = dir.as_ref();
+        RepairPlan::make(&disk::env_within(dir), dir, self.wait_for_lock)
     }
 }
 

@@ -49,7 +49,7 @@ impl Log {
     pub fn verify_dir(dir: impl AsRef<Path>) -> Result<Verification, Error> {
         let dir = dir.as_ref();
         let told = |error: Error| error.during(format_args!("verify {}", dir.display()));
-        Self::verify_in(&disk::env(), dir).map_err(told)
+        Self::verify_in(&disk::env_within(dir), dir).map_err(told)
     }
 
     /// The same in any world.
