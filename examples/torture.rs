@@ -129,7 +129,7 @@ fn try_run(args: &Args, mode: Mode, rounds: u64) -> io::Result<ExitCode> {
     if !args.keep {
         std::fs::remove_dir_all(&dir)?;
     }
-    if let Some(why) = tally.is_vacuous() {
+    if let Some(why) = tally.is_vacuous(mode) {
         println!("FAILED    this shows nothing: {why}");
         return Ok(ExitCode::from(FAILED));
     }

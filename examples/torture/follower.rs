@@ -112,10 +112,12 @@ impl Follower {
 
     /// Commits what nobody has sent yet, or goes back; both must be refused.
     fn try_too_much(&mut self, member: &mut Member) -> Result<(), Error> {
-        let ahead = self.dice.pick(&[1_u64 << 30, 1_000]).copied().unwrap_or(1_000);
         let part = member.read.iter().map(part).next();
-        let too_much = |part: Part| Part { offset: part.offset + ahead, ..part };
-        self.commit_parts(member, part.map(too_much).into_iter().collect())
+        let too_much = part.map(|part| {
+            let offsets = [1 << 30, part.offset + 1_000, 0, part.offset.saturating_sub(10)];
+            Part { offset: self.dice.pick(&offsets).copied().unwrap_or(0), ..part }
+        });
+        self.commit_parts(member, too_much.into_iter().collect())
     }
 
     fn commit_parts(&mut self, member: &Member, parts: Vec<Part>) -> Result<(), Error> {

@@ -10,7 +10,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is about a real disk")]
 
-use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -32,8 +31,6 @@ pub(crate) struct LoopDisk {
     image: PathBuf,
     root: PathBuf,
     mounted: bool,
-    /// The power was lost under whoever is still using it.
-    is_off: Cell<bool>,
 }
 
 impl LoopDisk {
@@ -80,8 +77,7 @@ impl LoopDisk {
     /// The image is `disk.img` in `dir`, the place to mount it `disk`. A sync is as fast as one in
     /// `dir`: memory (tmpfs) is the fastest.
     pub(crate) fn create(dir: &Path, megabytes: u64) -> io::Result<Self> {
-        let (image, root) = (dir.join("disk.img"), dir.join("disk"));
-        let disk = Self { image, root, mounted: false, is_off: Cell::new(false) };
+        let disk = Self { image: dir.join("disk.img"), root: dir.join("disk"), mounted: false };
         fs::create_dir_all(&disk.root)?;
         File::create(&disk.image)?.set_len(megabytes << 20)?;
         // Blocks as on disks of today, the smallest journal, and nothing left to be done later.
@@ -99,7 +95,6 @@ impl LoopDisk {
             .arg(&self.image)
             .arg(&self.root))?;
         self.mounted = true;
-        self.is_off.set(false);
         Ok(())
     }
 
@@ -111,22 +106,13 @@ impl LoopDisk {
         Ok(())
     }
 
-    /// Loses the power under whoever is using the disk: from now on nothing is written any more.
-    ///
-    /// It stays mounted, of no use to anybody, until [`LoopDisk::cut_power`].
-    pub(crate) fn shut_down(&self) -> io::Result<()> {
-        shut_down(&File::open(&self.root)?)?;
-        self.is_off.set(true);
-        Ok(())
-    }
-
     /// Loses the power: nothing more is written, and what was not synced is gone.
     ///
-    /// Whoever has files open there must be dead by then; the disk is not mounted afterwards.
+    /// Whoever has files open there must be dead by then, and the disk is not mounted afterwards. A
+    /// sync that is under way at this very moment can be answered with success by the kernel though
+    /// nothing of it was written: that would be this instrument's fault, and no disk's.
     pub(crate) fn cut_power(&mut self) -> io::Result<()> {
-        if !self.is_off.get() {
-            self.shut_down()?;
-        }
+        shut_down(&File::open(&self.root)?)?;
         run(command("umount").arg(&self.root))?;
         self.mounted = false;
         Ok(())

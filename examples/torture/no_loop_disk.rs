@@ -30,10 +30,6 @@ impl LoopDisk {
         match *self {}
     }
 
-    pub(crate) fn shut_down(&self) -> io::Result<()> {
-        match *self {}
-    }
-
     pub(crate) fn cut_power(&mut self) -> io::Result<()> {
         match *self {}
     }

@@ -85,7 +85,7 @@ pub(crate) fn passing_config(number: u32) -> TopicConfig {
 }
 
 pub(crate) fn passing_is_synced(number: u32) -> bool {
-    number % 2 == 0
+    number.is_multiple_of(2)
 }
 
 /// The number of a topic that was found.

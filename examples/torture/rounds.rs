@@ -37,11 +37,8 @@ pub(crate) struct Outcome {
 }
 
 /// What a child that was killed has said, beside its events.
-#[derive(Default)]
 struct Said {
     trouble: Vec<String>,
-    /// The kill came before its load began.
-    was_early: bool,
     ended_itself: bool,
 }
 
@@ -75,12 +72,14 @@ impl Rounds {
         if self.next.is_multiple_of(ROUNDS_PER_LOG) {
             self.begin_anew()?;
         }
+        // What a look has done is not what a child has.
+        self.desk.take_busy();
         let said = self.session(&mut dice)?;
         let mut trouble = said.trouble;
         if said.ended_itself {
             trouble.push("the child ended by itself".to_owned());
         }
-        let has_landed = said.was_early || self.desk.is_busy();
+        let has_landed = self.desk.take_busy();
         let crash = if self.disk.is_some() { Crash::Power } else { Crash::Process };
         self.desk.note(Event::Crashed(crash));
         self.desk.edit_tally(|tally| {
@@ -91,8 +90,10 @@ impl Rounds {
             disk.cut_power()?;
             disk.mount()?;
         }
-        if let Err(error) = self.look(&mut dice, &mut trouble) {
-            trouble.push(format!("reading it again: {error}"));
+        // Now and then the next child is the first to see what is left.
+        if !dice.one_in(6) {
+            let looked = self.look(&mut dice);
+            trouble.extend(looked.unwrap_or_else(|error| vec![format!("reading it: {error}")]));
         }
         self.next += 1;
         let anomalies = self.desk.take_anomalies();
@@ -120,65 +121,61 @@ impl Rounds {
             .stdout(Stdio::piped())
             .spawn()?;
         let lines = child.stdout.take().map(BufReader::new);
-        let (ready, is_ready) = channel();
+        let (there, is_there) = channel();
         let desk = Arc::clone(&self.desk);
         let reading = std::thread::spawn(move || {
-            lines.map_or_else(Vec::new, |lines| listen(lines, &desk, &ready))
+            lines.map_or_else(Vec::new, |lines| listen(lines, &desk, &there))
         });
-        // Now and then it is killed while it starts or recovers; else while it is at work.
-        let mut said = Said { was_early: dice.one_in(8), ..Said::default() };
-        if said.was_early {
-            std::thread::sleep(Duration::from_micros(dice.within(0..6_000)));
-        } else {
-            let _ = is_ready.recv();
-            std::thread::sleep(Duration::from_micros(dice.within(5_000..LOAD_MICROS_MAX)));
+        // Now and then it is killed as it starts, or while it recovers; else while it is at work.
+        let when = dice.within(0..40);
+        if when > 0 {
+            let _ = is_there.recv();
         }
-        let mut excuses_trouble = false;
-        if let Some(disk) = self.disk.as_ref().filter(|_| false && dice.one_in(2)) {
-            // The power goes while it is alive, and it has a moment to find out.
-            disk.shut_down()?;
-            excuses_trouble = true;
-            std::thread::sleep(Duration::from_micros(dice.within(0..3_000)));
+        if when > 5 {
+            let _ = is_there.recv();
         }
-        said.ended_itself = child.try_wait()?.is_some();
+        let most = if when > 5 { LOAD_MICROS_MAX } else { START_MICROS_MAX };
+        std::thread::sleep(Duration::from_micros(dice.within(0..most)));
+        let ended_itself = child.try_wait()?.is_some();
         child.kill()?;
         child.wait()?;
         let trouble = reading.join().unwrap_or_default();
-        if !excuses_trouble {
-            said.trouble = trouble;
-        }
-        Ok(said)
+        Ok(Said { trouble, ended_itself })
     }
 
     /// Opens what is left and takes down everything.
-    fn look(&self, dice: &mut Dice, trouble: &mut Vec<String>) -> Result<(), Error> {
+    fn look(&self, dice: &mut Dice) -> Result<Vec<String>, Error> {
         let options = LogOptions::new().manual_maintenance(true);
         let log = options.open(&self.dir)?;
         let scene = Scene::new(log, Arc::clone(&self.desk) as _, self.next);
         let places = recover(&scene)?;
         let found = read_all(&scene, &places)?;
-        trouble.extend(found.damage.iter().map(|text| format!("damage is reported: {text}")));
         self.desk.edit_tally(|tally| tally.found(&found));
         trim(&scene, &places)?;
         if dice.one_in(2) {
             scene.log.close()?;
             scene.note(Event::Closed);
         }
-        Ok(())
+        Ok(found.damage.iter().map(|text| format!("damage is reported: {text}")).collect())
     }
 }
 
 /// Takes down what the child says, to its end; a line that the kill has cut short is none.
-fn listen(mut lines: impl BufRead, desk: &Desk, ready: &Sender<()>) -> Vec<String> {
+///
+/// Tells when it has said something, and when it is ready.
+fn listen(mut lines: impl BufRead, desk: &Desk, there: &Sender<()>) -> Vec<String> {
     let mut trouble = Vec::new();
     let mut line = String::new();
+    let mut has_spoken = false;
     while lines.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
         let Some(whole) = line.strip_suffix('\n') else { break };
+        if !std::mem::replace(&mut has_spoken, true) || whole == READY {
+            let _ = there.send(());
+        }
         if whole == READY {
-            let _ = ready.send(());
+            // The load begins.
         } else if let Some(text) = whole.strip_prefix(TROUBLE) {
             trouble.push(text.to_owned());
-            let _ = ready.send(());
         } else if let Some(event) = decode(whole) {
             desk.note(event);
         } else {
@@ -207,5 +204,6 @@ const DISK_MEGABYTES: u64 = 96;
 /// A log that has seen so many crashes makes room for a new one.
 const ROUNDS_PER_LOG: u32 = 50;
 const LOAD_MICROS_MAX: u64 = 100_000;
+const START_MICROS_MAX: u64 = 4_000;
 /// How many records of a partition are left for the next round.
 const RECORDS_LEFT: u64 = 200;

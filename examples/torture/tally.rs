@@ -7,6 +7,7 @@ use brooklet::Acks;
 use brooklet::testing::checker::{Anomaly, Checker, Crash, Event};
 use parking_lot::Mutex;
 
+use crate::args::Mode;
 use crate::scene::Recorder;
 
 /// What one look at a recovered log has found.
@@ -132,7 +133,7 @@ impl Tally {
     }
 
     /// Why the run means nothing, though nothing was found: its faults did not happen.
-    pub(crate) fn is_vacuous(&self) -> Option<String> {
+    pub(crate) fn is_vacuous(&self, mode: Mode) -> Option<String> {
         let rare = |what: &str, count: u64| (count == 0).then(|| format!("no {what} at all"));
         if self.crashes < ENOUGH {
             return None;
@@ -144,8 +145,12 @@ impl Tally {
         rare("send without an answer", self.unknown())
             .or_else(|| rare("commit", self.committed))
             .or_else(|| rare("letter", self.letters))
-            .or_else(|| {
-                rare("torn tail, and no record kept that no ack covered", self.torn + self.kept)
+            .or_else(|| rare("record that recovery kept and no ack covered", self.kept))
+            .or_else(|| match mode {
+                // A kill tears nothing: what was given to the system is there.
+                Mode::Kill => None,
+                _ if self.crashes < ENOUGH_TO_TEAR => None,
+                _ => rare("torn tail", self.torn),
             })
     }
 }
@@ -163,7 +168,7 @@ impl fmt::Display for Tally {
         )?;
         writeln!(f, "{failed} refused, {} without an answer", self.unknown())?;
         write!(f, "groups    {polled} records polled, {commits} commits: {committed} made, ")?;
-        writeln!(f, "{refused} refused; {handled} records handled, {letters} letters")?;
+        writeln!(f, "{refused} refused; {handled} records handled, {letters} letters read")?;
         writeln!(f, "topics    {topics} made, {deleted} deleted, {trims} trims")?;
         write!(f, "recovery  {torn} torn tails, {} torn journals, ", self.torn_journals)?;
         writeln!(f, "{kept} records kept beyond their acks, {lowered} commits lowered")?;
@@ -173,6 +178,7 @@ impl fmt::Display for Tally {
 
 /// With fewer crashes anything may happen not to happen.
 const ENOUGH: u64 = 30;
+const ENOUGH_TO_TEAR: u64 = 300;
 
 /// Where a history is judged and counted as it comes.
 #[derive(Debug, Default)]
@@ -183,7 +189,7 @@ struct Book {
     checker: Checker,
     tally: Tally,
     history: Option<Vec<Event>>,
-    /// Events since the last crash that are no part of recovery.
+    /// Events since the last crash, or the look behind it.
     busy: u64,
 }
 
@@ -196,9 +202,9 @@ impl Desk {
         Arc::new(desk)
     }
 
-    /// Whether anything but recovery has happened since the last crash.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.0.lock().busy > 0
+    /// Whether anything has happened since it was last asked, or since the last crash.
+    pub(crate) fn take_busy(&self) -> bool {
+        std::mem::take(&mut self.0.lock().busy) > 0
     }
 
     pub(crate) fn take_anomalies(&self) -> Vec<Anomaly> {
@@ -228,8 +234,9 @@ impl Recorder for Desk {
         book.tally.count(&event);
         match event {
             Event::Crashed(_) => book.busy = 0,
-            Event::Send { .. } | Event::Commit { .. } | Event::Topic { .. } => book.busy += 1,
-            _ => {}
+            // What a look sees, and nobody else.
+            Event::Drained { .. } | Event::Position { .. } | Event::Letters { .. } => {}
+            _ => book.busy += 1,
         }
         if let Some(history) = &mut book.history {
             history.push(event);

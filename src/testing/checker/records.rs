@@ -25,12 +25,16 @@ struct Topic {
     is_synced: bool,
     expires: bool,
     presence: Presence,
+    /// It was there when the log was opened again.
+    was_listed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
+    /// It may be there, and being seen once proves nothing: its making was never answered.
     Asked,
     There,
+    /// It may be gone, likewise.
     Deleting,
     Gone,
 }
@@ -99,7 +103,8 @@ impl Records {
     }
 
     pub(super) fn topic(&mut self, topic: u32, is_synced: bool, expires: bool) {
-        self.topics.insert(topic, Topic { is_synced, expires, presence: Presence::Asked });
+        let (presence, was_listed) = (Presence::Asked, false);
+        self.topics.insert(topic, Topic { is_synced, expires, presence, was_listed });
     }
 
     pub(super) fn created(&mut self, topic: u32) {
@@ -119,28 +124,27 @@ impl Records {
     fn set_presence(&mut self, topic: u32, presence: Presence) {
         if let Some(topic) = self.topics.get_mut(&topic) {
             topic.presence = presence;
+            topic.was_listed = false;
         }
     }
 
     /// Compares the topics that are there with those that must and may be.
     pub(super) fn topics(&mut self, found: &[u32], report: &mut Report) {
-        let mut gone = Vec::new();
+        let mut lost = Vec::new();
         for (topic, state) in &mut self.topics {
-            match (found.contains(topic), state.presence) {
+            state.was_listed = found.contains(topic);
+            match (state.was_listed, state.presence) {
                 (true, Presence::Gone) => {
                     report.note_topic(Kind::TopicBack, *topic, "it was deleted");
                 }
-                (true, _) => state.presence = Presence::There,
-                (false, Presence::Gone) => {}
-                (false, presence) => {
-                    if presence == Presence::There {
-                        report.note_topic(Kind::TopicLost, *topic, "nobody has deleted it");
-                    }
-                    gone.push(*topic);
+                (false, Presence::There) => {
+                    report.note_topic(Kind::TopicLost, *topic, "nobody has deleted it");
+                    lost.push(*topic);
                 }
+                _ => {}
             }
         }
-        gone.into_iter().for_each(|topic| self.deleted(topic));
+        lost.into_iter().for_each(|topic| self.deleted(topic));
     }
 
     pub(super) fn send(&mut self, place: Place, value: Value) {
@@ -166,11 +170,16 @@ impl Records {
             return;
         }
         self.meet(place, offset, value, report);
+        if acks == Acks::None {
+            return;
+        }
+        // What was made or half deleted before a crash is there for good once it has taken a record.
+        if let Some(topic) = self.topics.get_mut(&place.topic).filter(|topic| topic.was_listed) {
+            topic.presence = Presence::There;
+        }
         let partition = self.partition(place);
         let covered = offset.saturating_add(1);
-        if acks != Acks::None {
-            partition.written = partition.written.max(covered);
-        }
+        partition.written = partition.written.max(covered);
         if acks == Acks::Durable {
             partition.durable = partition.durable.max(covered);
         }

@@ -202,6 +202,18 @@ fn topics_and_letters() -> Vec<Story> {
     vec![
         ("a topic gone", &[Kind::TopicLost], vec![process.clone(), listed(&[1, 3])]),
         (
+            "a topic gone, half deleted once, that has taken records since",
+            &[Kind::TopicLost],
+            vec![
+                vec![Event::Deleting(2)],
+                process.clone(),
+                listed(&[1, 2, 3]),
+                sent(LOOSE, 0, 0, Acks::Written),
+                process.clone(),
+                listed(&[1, 3]),
+            ],
+        ),
+        (
             "a topic back",
             &[Kind::TopicBack],
             vec![vec![Event::Deleting(2), Event::Deleted(2)], process.clone(), listed(&[1, 2, 3])],

@@ -159,6 +159,19 @@ fn stories() -> Vec<(&'static str, Vec<Vec<Event>>)> {
             ],
         ),
         (
+            "topics that were seen once, and nothing was answered about them",
+            vec![
+                vec![
+                    Event::Topic { topic: 4, name: "n".into(), is_synced: true, expires: false },
+                    Event::Deleting(3),
+                ],
+                process.clone(),
+                vec![Event::Topics(vec![1, 2, 4])],
+                power.clone(),
+                vec![Event::Topics(vec![1, 2, 3])],
+            ],
+        ),
+        (
             "given again from the commit on",
             vec![read(FIRM), committed(FIRM, 1, 2), assigned(FIRM, 2), polled(FIRM, 2, &[2, 3])],
         ),
