@@ -34,7 +34,7 @@ torture [--mode sim|kill|power] [--rounds N] [--seed S] [--from R] [--jobs J] [-
   --mode    sim: power lost on a simulated disk; kill: a child process that is killed on a real
             one; power: a real disk that loses power (Linux, root, loop devices)
             by default sim, then kill, both of them short
-  --rounds  how many rounds; one of sim has four or five crashes, any other has one
+  --rounds  how many rounds; one of sim has three to five crashes, any other has one
   --seed    what all decisions follow from; a round of sim is the same for the same seed
   --from    the number of the first round: a failed one of sim is done again by
             --mode sim --seed S --from R --rounds 1

@@ -48,12 +48,12 @@ mod anomaly;
 mod event;
 mod groups;
 mod records;
+mod report;
 mod value;
-
-use std::collections::BTreeMap;
 
 use self::groups::Groups;
 use self::records::Records;
+use self::report::Report;
 
 pub use self::anomaly::{Anomaly, AnomalyKind};
 pub use self::event::{Crash, Event, LetterSeen, Part, Place};
@@ -84,7 +84,7 @@ impl Checker {
 
     /// What was found since it was last asked.
     pub fn take_anomalies(&mut self) -> Vec<Anomaly> {
-        std::mem::take(&mut self.report.found)
+        self.report.take()
     }
 
     /// How many records were compared with what was sent, each time that they were read.
@@ -98,7 +98,7 @@ impl Checker {
         let Self { records, groups, report } = self;
         match event {
             Event::Topic { topic, name, is_synced, expires } => {
-                report.names.insert(*topic, name.clone());
+                report.name(*topic, name);
                 records.topic(*topic, *is_synced, *expires);
             }
             Event::Created(topic) => records.created(*topic),
@@ -144,50 +144,5 @@ impl Checker {
                 groups.position((*group, *place), *committed, records, report);
             }
         }
-    }
-}
-
-/// Collects what was found.
-#[derive(Clone, Debug, Default)]
-struct Report {
-    names: BTreeMap<u32, String>,
-    found: Vec<Anomaly>,
-}
-
-/// What an anomaly is about.
-#[derive(Clone, Copy, Debug)]
-struct Spot {
-    place: Place,
-    offset: Option<u64>,
-    value: Option<Value>,
-}
-
-impl Spot {
-    fn at(place: Place, offset: u64) -> Self {
-        Self { place, offset: Some(offset), value: None }
-    }
-
-    fn value(self, value: Option<Value>) -> Self {
-        Self { value, ..self }
-    }
-}
-
-impl Report {
-    fn note(&mut self, kind: AnomalyKind, spot: Spot, detail: String) {
-        let Spot { place, offset, value } = spot;
-        let topic = self.name(place.topic);
-        let partition = Some(place.partition);
-        self.found.push(Anomaly { kind, topic, partition, offset, value, detail });
-    }
-
-    fn note_topic(&mut self, kind: AnomalyKind, topic: u32, detail: &str) {
-        let name = self.name(topic);
-        let (partition, offset, value) = (None, None, None);
-        let detail = detail.to_owned();
-        self.found.push(Anomaly { kind, topic: name, partition, offset, value, detail });
-    }
-
-    fn name(&self, topic: u32) -> String {
-        self.names.get(&topic).map_or_else(|| format!("topic {topic}"), Clone::clone)
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::anomaly::{Anomaly, AnomalyKind as Kind};
+use super::anomaly::AnomalyKind as Kind;
 use super::event::{Crash, LetterSeen, Part, Place};
 use super::records::Records;
+use super::report::{Report, Spot};
 use super::value::{Seen, Value};
-use super::{Report, Spot};
 
 /// All groups, by their numbers.
 #[derive(Clone, Debug, Default)]
@@ -215,11 +215,7 @@ impl Groups {
         }
         let before = self.letters.insert(group, listed.clone()).unwrap_or_default();
         if let Some(missing) = before.difference(&listed).next() {
-            let topic = format!("letters of group {group}");
-            let (partition, offset, value) = (None, None, Some(*missing));
-            let detail = "it was listed before".to_owned();
-            let kind = Kind::LetterLost;
-            report.found.push(Anomaly { kind, topic, partition, offset, value, detail });
+            report.note_letter(group, *missing);
         }
     }
 

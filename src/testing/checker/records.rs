@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::anomaly::AnomalyKind as Kind;
 use super::event::{Crash, Place};
+use super::report::{Report, Spot};
 use super::value::{Seen, Value};
-use super::{Report, Spot};
 use crate::producer::Acks;
 
 /// All topics, and all values that may still be seen.
