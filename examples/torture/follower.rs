@@ -105,9 +105,9 @@ impl Follower {
             let owned = member.owned.lock();
             parts.retain(|part| owned.get(&part.place) == Some(&part.assignment));
         }
-        let outcome = self.commit_parts(member, parts);
+        let refused = self.commit_parts(member, parts);
         member.read.clear();
-        outcome
+        refused
     }
 
     /// Commits what nobody has sent yet, or goes back; both must be refused.
@@ -127,10 +127,14 @@ impl Follower {
         let offset = |part: &Part| Some((lasting_partition(part.place)?, Offset::new(part.offset)));
         let offsets: Vec<(TopicPartition, Offset)> = parts.iter().filter_map(offset).collect();
         let commit = self.scene.next_id();
+        // All of it was read, is not committed, and was not asked back.
+        let is_owned = |part: &Part| member.owned.lock().get(&part.place) == Some(&part.assignment);
+        let is_owner = parts.iter().all(is_owned);
         self.scene.note(Event::Commit { commit, group: self.group.number, parts });
         match member.consumer.commit_offsets(offsets) {
             Ok(()) => self.scene.note(Event::Committed(commit)),
             Err(error) => match error.kind() {
+                ErrorKind::NotOwner if is_owner => self.scene.note(Event::Disowned(commit)),
                 ErrorKind::NotOwner
                 | ErrorKind::OffsetRegression
                 | ErrorKind::OffsetOutOfRange

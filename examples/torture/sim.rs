@@ -127,8 +127,16 @@ impl Session<'_> {
     fn run(&mut self) -> Result<(), Stop> {
         let is_late = self.dice.one_in(3);
         let env = if is_late { self.disk.env_when_told() } else { self.disk.env() };
-        let scene = self.open(&env)?;
+        let mut scene = self.open(&env)?;
         self.inspect(&scene)?;
+        if self.dice.one_in(4) {
+            // A clean end, which must not be taken for the end of what comes now.
+            scene.log.close()?;
+            scene.note(Event::Closed);
+            drop(scene);
+            scene = self.open(&env)?;
+            recover(&scene)?;
+        }
         for (_, lasting) in (0..).zip(&LASTING).filter(|(number, _)| self.topics.contains(number)) {
             scene.ensure(lasting)?;
         }

@@ -65,7 +65,7 @@ impl Tally {
             Event::Trim { .. } => &mut self.trims,
             Event::Commit { .. } => &mut self.commits,
             Event::Committed(_) => &mut self.committed,
-            Event::Refused(_) => &mut self.refused,
+            Event::Refused(_) | Event::Disowned(_) => &mut self.refused,
             Event::Handled { .. } => &mut self.handled,
             Event::Crashed(crash) => {
                 self.power_cuts += u64::from(*crash == Crash::Power);

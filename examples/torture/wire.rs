@@ -35,6 +35,7 @@ pub(crate) fn encode(event: &Event) -> String {
         }
         Event::Committed(commit) => format!("K {commit}"),
         Event::Refused(commit) => format!("N {commit}"),
+        Event::Disowned(commit) => format!("O {commit}"),
         Event::Handled { group, place, offset } => {
             format!("H {group} {} {offset}", spot(*place))
         }
@@ -90,6 +91,7 @@ pub(crate) fn decode(line: &str) -> Option<Event> {
         }
         "K" => Event::Committed(words.number()?),
         "N" => Event::Refused(words.number()?),
+        "O" => Event::Disowned(words.number()?),
         "H" => Event::Handled {
             group: words.number()?,
             place: words.place()?,

@@ -119,6 +119,7 @@ impl Checker {
             Event::Commit { commit, group, parts } => groups.commit(*commit, *group, parts),
             Event::Committed(commit) => groups.committed(*commit, records, report),
             Event::Refused(commit) => groups.refused(*commit),
+            Event::Disowned(commit) => groups.disowned(*commit, report),
             Event::Handled { group, place, offset } => groups.handled(*group, *place, *offset),
             Event::Closed => {
                 records.closed();

@@ -38,6 +38,8 @@ pub enum AnomalyKind {
     NonmonotonicPoll,
     /// A member has committed for a partition that another one had been given.
     ZombieCommit,
+    /// A member could not commit for a partition that it had kept.
+    OwnerRefused,
     /// A commit went backward.
     CommitRegress,
     /// A commit points behind the end of its partition.
@@ -75,7 +77,7 @@ impl AnomalyKind {
             | Self::CommitInvented
             | Self::Unhandled
             | Self::LetterDuplicated => 7,
-            Self::ZombieCommit => 8,
+            Self::ZombieCommit | Self::OwnerRefused => 8,
         }
     }
 
@@ -98,6 +100,7 @@ impl AnomalyKind {
             Self::SkippedPoll => "skipped poll",
             Self::NonmonotonicPoll => "nonmonotonic poll",
             Self::ZombieCommit => "zombie commit",
+            Self::OwnerRefused => "commit of an owner refused",
             Self::CommitRegress => "commit regress",
             Self::CommitPastEnd => "commit past end",
             Self::CommitLost => "commit lost",

@@ -126,6 +126,8 @@ pub enum Event {
     Committed(u64),
     /// The commit was answered with an error that says that nothing was committed.
     Refused(u64),
+    /// The commit was answered with `NotOwner`, and its member was never told that it must let go.
+    Disowned(u64),
     /// A handler is about to answer that it has handled a record.
     Handled {
         /// The group.

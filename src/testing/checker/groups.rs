@@ -141,6 +141,15 @@ impl Groups {
         self.commits.remove(&commit);
     }
 
+    pub(super) fn disowned(&mut self, commit: u64, report: &mut Report) {
+        let Some(Asked { group, parts }) = self.commits.remove(&commit) else { return };
+        if let Some(AskedPart { part, .. }) = parts.first() {
+            let detail =
+                format!("group {group}, by assignment {} that was not over", part.assignment);
+            report.note(Kind::OwnerRefused, Spot::at(part.place, part.offset), detail);
+        }
+    }
+
     pub(super) fn handled(&mut self, group: u32, place: Place, offset: u64) {
         self.handled.insert((group, place, offset));
     }

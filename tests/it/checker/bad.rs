@@ -321,6 +321,11 @@ fn commits() -> Vec<Story> {
             then(&read, vec![assigned(FIRM, 2), polled(FIRM, 2, &[0]), committed(FIRM, 1, 3)]),
         ),
         (
+            "though it had kept it",
+            &[Kind::OwnerRefused],
+            then(&read, vec![tried(FIRM, 1, 5), vec![Event::Disowned(1005)]]),
+        ),
+        (
             "backward",
             &[Kind::CommitRegress],
             then(&read, vec![committed(FIRM, 1, 3), committed(FIRM, 1, 2)]),
