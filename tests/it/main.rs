@@ -10,6 +10,7 @@
 mod api;
 mod async_face;
 mod bus;
+mod checker;
 mod crash;
 mod damage;
 mod env;
