@@ -10,6 +10,7 @@
 mod api;
 mod async_face;
 mod bus;
+mod corpus;
 mod crash;
 mod damage;
 mod env;

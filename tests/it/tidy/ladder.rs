@@ -73,7 +73,7 @@ const FLOORS: [&[&str]; 10] = [
     &["stream", "consumer/*", "reader", "reset"],
     &["log/*"],
     &["dlq/*"],
-    &["testing/*", "worker/*"],
+    &["fuzzing", "testing/*", "worker/*"],
     &["lib"],
 ];
 
