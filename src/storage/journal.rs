@@ -358,8 +358,17 @@ impl JournalTail {
         })?;
         let seed = self.place().seed();
         let mut first = [0; HEADER_BYTES];
-        file.read_at(&mut first, HEAD_BYTES as u64).map_err(failed)?;
-        let base = FrameHeader::decode(&first, seed).map_or(head.mark, |first| first.base_offset);
+        let read = file.read_at(&mut first, HEAD_BYTES as u64).map_err(failed)?;
+        let base = match FrameHeader::decode(first.get(..read).unwrap_or_default(), seed) {
+            Ok(first) => first.base_offset,
+            // A file that was never anything but new begins with whatever comes first.
+            Err(_) if head.mark == Offset::ZERO => head.mark,
+            // Where the snapshot begins is not known, and all of it was durable.
+            Err(reason) => {
+                let lost = Offset::ZERO..head.mark;
+                return Err(Error::corrupt(&path, HEAD_BYTES as u64, lost, reason.to_string()));
+            }
+        };
         let len = file.len().map_err(failed)?;
         let pool = BufferPool::new();
         let start = (HEAD_BYTES as u64, base.min(head.mark));
@@ -387,7 +396,10 @@ impl JournalTail {
     /// Writes all entries into a new file and makes it the journal; `end` is where the next change
     /// goes.
     fn rewrite(&mut self, end: Offset) -> Result<(), Error> {
-        let generation = self.generation + 1;
+        let Some(generation) = self.generation.checked_add(1) else {
+            let text = "no number is left for the next file";
+            return Err(Error::at_path(ErrorKind::Corrupt, &self.path(), text));
+        };
         let salt = entropy_u32(&self.env);
         let place = Place { shard: self.kind.shard(), base: Offset::new(generation), salt };
         let created = Timestamp::from_millis(self.env.clock.wall_millis());
@@ -395,7 +407,12 @@ impl JournalTail {
         let mut bytes = head.encode().to_vec();
         let count = self.entries.len() as u64;
         let mut at = Offset::new(end.value().saturating_sub(count));
-        for mut batch in snapshot(&self.entries)? {
+        let mut batches = snapshot(&self.entries)?;
+        if batches.is_empty() && end > Offset::ZERO {
+            // No entries are a frame of none: a file without a first frame has lost its snapshot.
+            batches.push(BatchBuilder::with_capacity(HEADER_BYTES).finish());
+        }
+        for mut batch in batches {
             let lay_down = LayDown { base_offset: at, durable_end: at, append_time: created };
             at = batch.lay_down(place.seed(), lay_down).end_offset();
             bytes.extend_from_slice(batch.bytes());

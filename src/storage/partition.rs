@@ -206,7 +206,8 @@ impl PartitionLog {
     /// Takes the rows of a clean close at their word; no file is opened.
     fn trust_rows(&mut self) {
         let row = self.rows.row;
-        self.end = row.durable_end;
+        // A trim writes both at once, so that only a forged row can have them the other way round.
+        self.end = row.durable_end.max(row.start);
         for (key, segment) in &self.rows.segments {
             let (end, bytes) = match segment.state {
                 SegmentRowState::Sealed => (segment.end, segment.bytes),
@@ -327,14 +328,14 @@ impl PartitionLog {
             return Ok(false);
         }
         let SegmentState::Sealed { bytes, end, .. } = last.state else { return Ok(false) };
+        // A clean close leaves nothing behind the last segment; rows that say so were forged.
+        if end != ends.written_end {
+            return Ok(false);
+        }
         self.ground.manifest.begin_writes()?;
         let fs = &*self.ground.env.fs;
         let segment = self.segment((place.base, place.salt));
         let writer = SegmentWriter::resume(fs, segment, (bytes, end), self.last_append)?;
-        debug_assert_eq!(
-            end, ends.written_end,
-            "a clean close leaves nothing behind the last segment"
-        );
         self.sealed.pop();
         self.active = Some(Active::new(writer, None));
         Ok(true)

@@ -28,7 +28,7 @@ pub(crate) fn run(data: &[u8]) {
             rewrite(&mut files, journal, &entries, &mut feed);
         }
     }
-    look(&files, choice & 4 != 0, None);
+    look(&files, choice & 4 != 0, None, "");
 }
 
 fn change(entries: &mut Entries, number: u32, feed: &mut Feed<'_>) {

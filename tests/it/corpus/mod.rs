@@ -4,6 +4,7 @@
 //! them on what libFuzzer makes up; the tests of `replay` run them on the inputs in `fuzz/corpus`,
 //! so that an input that once found something is looked at by every `cargo test`.
 
+pub(crate) mod agree;
 pub(crate) mod bases;
 pub(crate) mod feed;
 pub(crate) mod forge;

@@ -7,13 +7,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::agree::compare;
 use super::bases::{Base, bases};
 use super::feed::Feed;
 use super::forge::{fields, mend};
-use super::world::{
-    Seen, check_sighted, disk_with, go_on, look_at, open_on, place_of,
-};
-use crate::format::directory::{Directory, Files, Unreadable, read};
+use super::world::{Seen, check_sighted, disk_with, go_on, look_at, open_on, place_of};
+use crate::format::directory::{Files, read};
 
 /// Mutates one of the bases as the input says, and opens what comes of it.
 ///
@@ -26,31 +25,33 @@ pub(crate) fn run(data: &[u8]) {
     let all = bases();
     let base = &all[usize::from(choice & 3) % all.len()];
     let read_only = choice & 4 != 0;
-    let mut mutant = Mutant { files: base.files.clone(), base, is_forged: false };
+    let story = vec![format!("base {}, read only: {read_only}", choice & 3)];
+    let mut mutant = Mutant { files: base.files.clone(), base, is_forged: false, story };
     for _ in 0..MUTATIONS_MAX {
         if feed.is_empty() {
             break;
         }
         mutant.mutate(&mut feed);
     }
-    look(&mutant.files, read_only, (!mutant.is_forged).then_some(base));
+    let written = (!mutant.is_forged).then_some(base);
+    look(&mutant.files, read_only, written, &mutant.story.join("; "));
 }
 
 /// Opens a directory and checks what is shown; against `base`, if nothing of it is forged.
-pub(crate) fn look(files: &Files, read_only: bool, base: Option<&Base>) {
+pub(crate) fn look(files: &Files, read_only: bool, base: Option<&Base>, story: &str) {
     let disk = disk_with(files);
     let before = disk.snapshot();
     let opened = open_on(&disk, read_only);
     let seen = opened.as_ref().map(look_at);
     match (&seen, base) {
         (Ok(seen), Some(base)) => {
-            check_written(seen, base);
-            compare(seen, &read(files), read_only);
+            check_written(seen, base, story);
+            compare(seen, &read(files), read_only, story);
         }
         (Ok(seen), None) => check_sighted(seen, files),
         (Err(error), Some(_)) => {
             let reference = read(files);
-            assert!(reference.is_err(), "{error}, but the second reader reads {reference:?}");
+            assert!(reference.is_err(), "{story}: {error}, but it is read: {reference:?}");
         }
         (Err(_), None) => {}
     }
@@ -62,39 +63,14 @@ pub(crate) fn look(files: &Files, read_only: bool, base: Option<&Base>) {
 }
 
 /// Every record that is shown was written at that offset.
-fn check_written(seen: &Seen, base: &Base) {
+fn check_written(seen: &Seen, base: &Base, story: &str) {
     for ((topic, number), shown) in &seen.partitions {
         let Ok(shown) = shown else { continue };
         let written = base.written.get(&(topic.clone(), *number));
         for (offset, stored) in &shown.records {
             let was = written.and_then(|written| written.get(offset));
-            assert_eq!(Some(stored), was, "{topic}/{number}@{offset}");
+            assert_eq!(Some(stored), was, "{story}: {topic}/{number}@{offset}");
         }
-    }
-}
-
-/// What is shown is what the second reader finds, and nothing is missing.
-fn compare(seen: &Seen, reference: &Result<Directory, Unreadable>, read_only: bool) {
-    let directory = match reference {
-        Ok(directory) => directory,
-        // A log that is not there is made anew.
-        Err(Unreadable::NoLog) => return assert!(seen.partitions.is_empty(), "{seen:?}"),
-        // Beside a writer, journals that contradict each other were read at two moments.
-        Err(_) if read_only => return,
-        Err(error) => panic!("opened, but the second reader says {error:?}"),
-    };
-    let count: usize = directory.topics.values().map(|(_, partitions)| partitions.len()).sum();
-    assert_eq!(seen.partitions.len(), count, "partitions");
-    for ((topic, number), shown) in &seen.partitions {
-        let place = format!("{topic}/{number}");
-        let shown = shown.as_ref().unwrap_or_else(|error| panic!("{place}: {error}"));
-        let mut expected = directory.topics[topic].1[*number as usize].clone();
-        if read_only && !directory.was_clean {
-            expected.end = expected.end.min(expected.known_mark.max(expected.start));
-            expected.records.retain(|offset, _| *offset < expected.end);
-        }
-        assert_eq!((shown.start, shown.end), (expected.start, expected.end), "{place}");
-        assert_eq!(shown.records, expected.records, "{place}");
     }
 }
 
@@ -102,12 +78,15 @@ struct Mutant<'a> {
     files: Files,
     base: &'a Base,
     is_forged: bool,
+    /// What was done, to be told where something is wrong.
+    story: Vec<String>,
 }
 
 impl Mutant<'_> {
     fn mutate(&mut self, feed: &mut Feed<'_>) {
         let kind = feed.u8() % 16;
         let Some(path) = self.path(feed) else { return };
+        self.story.push(format!("{} {}", KINDS[usize::from(kind)], path.display()));
         match kind {
             0 => self.edit(&path, feed, |bytes, at, feed| bytes[at] ^= 1 << (feed.u8() % 8)),
             1 => self.edit(&path, feed, |bytes, at, feed| {
@@ -127,6 +106,7 @@ impl Mutant<'_> {
             8 => self.duplicate(&path, feed),
             9 => {
                 let Some(other) = self.path(feed) else { return };
+                self.story.push(format!("with {}", other.display()));
                 let (a, b) = (self.files.remove(&path), self.files.remove(&other));
                 self.files.extend(b.map(|bytes| (path, bytes)));
                 self.files.extend(a.map(|bytes| (other, bytes)));
@@ -157,6 +137,7 @@ impl Mutant<'_> {
     ) {
         let Some(bytes) = self.files.get_mut(path).filter(|bytes| !bytes.is_empty()) else { return };
         let at = feed.pick(bytes.len());
+        self.story.push(format!("at {at}"));
         edit(bytes, at, feed);
     }
 
@@ -167,6 +148,7 @@ impl Mutant<'_> {
         let at = feed.pick(from.len()) / 8 * 8;
         let until = from.len().min(at + 8 * usize::from(feed.u8()));
         let chunk = from[at..until].to_vec();
+        self.story.push(format!("{at}..{until} of {}", other.display()));
         self.edit(path, feed, |bytes, at, _| lay(bytes, at / 8 * 8, &chunk));
     }
 
@@ -187,6 +169,7 @@ impl Mutant<'_> {
         let old = &self.base.older[usize::from(feed.u8()) % self.base.older.len()];
         let number = usize::from(feed.u8()) % old.len();
         if let Some((path, bytes)) = old.iter().nth(number) {
+            self.story.push(format!("namely {}", path.display()));
             self.files.insert(path.clone(), bytes.clone());
         }
     }
@@ -201,6 +184,7 @@ impl Mutant<'_> {
         }
         let extension = if path.starts_with("topics") { "seg" } else { "jnl" };
         let name = format!("{:020}-{:08x}.{extension}", place.base, place.salt);
+        self.story.push(format!("as {name} beside {}", other.display()));
         let bytes = self.files[path].clone();
         self.files.insert(other.with_file_name(name), bytes);
     }
@@ -229,6 +213,11 @@ fn lay(bytes: &mut [u8], at: usize, chunk: &[u8]) {
 fn read_number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
+
+const KINDS: [&str; 16] = [
+    "flip", "fill", "copy into", "restore in", "restore in", "cut", "grow", "remove", "duplicate",
+    "swap", "restore other than", "drop from", "insert into", "forge", "forge", "forge",
+];
 
 /// Few enough that an input stays a story.
 const MUTATIONS_MAX: usize = 8;

@@ -4,6 +4,11 @@
 
 use std::path::Path;
 
+use brooklet::testing::{Entropy, SimDisk};
+
+use super::agree::agree;
+use crate::crash::bytes::{live, run as run_script};
+
 /// Runs every input of a target; returns how many there are.
 #[expect(clippy::disallowed_methods, reason = "the inputs lie in the repository")]
 fn replay(target: &str, run: impl Fn(&[u8])) {
@@ -39,11 +44,33 @@ fn journals_of_the_corpus() {
 /// A life that once lost a record would lose it again.
 #[test]
 fn scripts_of_the_corpus() {
-    replay("script", crate::crash::bytes::run);
+    replay("script", run_script);
 }
 
 /// A name or a setting that was once taken for another would be again.
 #[test]
 fn names_of_the_corpus() {
     replay("names", super::names::run);
+}
+
+/// The log would serve something else than its format says, behind some crash.
+#[test]
+fn a_second_reader_agrees_on_what_crashes_leave() {
+    let (mut images, mut records) = (0, 0);
+    for seed in 0..200 {
+        let entropy = SimDisk::new(seed).env().entropy;
+        let input: Vec<u8> =
+            (0..16).flat_map(|_| entropy.next_u64().to_le_bytes()).map(often_a_crash).collect();
+        let lived = live(&input, |disk| {
+            images += 1;
+            records += agree(disk, &format!("seed {seed}"));
+        });
+        lived.unwrap_or_else(|text| panic!("seed {seed}: {text}"));
+    }
+    assert!(images > 400 && records > 5_000, "{images} images, {records} records");
+}
+
+/// Makes a tenth of all bytes the step that is a crash.
+fn often_a_crash(byte: u8) -> u8 {
+    if byte > 230 { 30 } else { byte }
 }

@@ -2,24 +2,33 @@
 
 use std::time::Duration;
 
-use brooklet::testing::{CrashPolicy, SimDisk};
+use brooklet::testing::{CrashPolicy, Fault, OpKind, Repeat, SimDisk};
 use brooklet::{Acks, Retention, SyncPolicy, TopicConfig};
 
 use super::life::{Life, Step};
-use super::oracle::Verdict;
+use crate::corpus::agree::agree;
 
 /// Does what the input says, against the book that is kept of it.
 ///
 /// # Panics
 /// If the log holds anything else than the book says, or less.
 pub(crate) fn run(data: &[u8]) {
-    if let Err(text) = live(&mut Feed(data)) {
+    // The second reader takes longer than the log, so that it looks at every fourth input only.
+    let looks = data.first().is_some_and(|first| first.is_multiple_of(4));
+    let look = |disk: &SimDisk| {
+        if looks {
+            agree(disk, "behind a crash");
+        }
+    };
+    if let Err(text) = live(data, look) {
         panic!("{text}");
     }
 }
 
-fn live(feed: &mut Feed<'_>) -> Verdict {
-    let mut life = Life::new(SimDisk::new(u64::from(feed.next())));
+/// Does what the input says; `look` is shown the disk behind every crash.
+pub(crate) fn live(data: &[u8], mut look: impl FnMut(&SimDisk)) -> Result<(), String> {
+    let feed = &mut Feed(data);
+    let mut life = Life::new(small(SimDisk::new(FIRST_SEED + u64::from(feed.next()))));
     let (mut crashes, mut steps) = (0, 0);
     life.run(&[Step::Open, Step::List])?;
     while let Some(kind) = feed.step().filter(|_| steps < STEPS_MAX) {
@@ -27,10 +36,12 @@ fn live(feed: &mut Feed<'_>) -> Verdict {
         if life.disk.is_off() || kind == CRASH {
             crashes += 1;
             let policy = CrashPolicy::ALL[usize::from(feed.next()) % CrashPolicy::ALL.len()];
-            life = life.crash(policy, u64::from(feed.next()));
+            life = life.crash(policy, FIRST_SEED + u64::from(feed.next()));
+            life.disk = small(life.disk);
             if crashes < CRASHES_MAX && feed.next().is_multiple_of(4) {
                 life.disk.power_off_at(u64::from(feed.next()));
             }
+            look(&life.disk);
             life.run(&[Step::Open, Step::List])?;
         } else if kind == CRASH_LATER && crashes < CRASHES_MAX {
             life.disk.power_off_at(life.disk.ops() + u64::from(feed.next() % 64));
@@ -40,15 +51,26 @@ fn live(feed: &mut Feed<'_>) -> Verdict {
         }
     }
     if life.disk.is_off() {
-        life = life.crash(CrashPolicy::LoseAll, 1);
+        life = life.crash(CrashPolicy::LoseAll, 2);
+        life.disk = small(life.disk);
         life.run(&[Step::Open])?;
     }
     life.run(&[Step::Read, Step::SendEverywhere(Acks::Durable), Step::Maintain, Step::Read])?;
-    let mut later = life.crash(CrashPolicy::LoseAll, 0);
+    let mut later = life.crash(CrashPolicy::LoseAll, 3);
+    later.disk = small(later.disk);
+    look(&later.disk);
     later.run(&[Step::Open, Step::Read, Step::Close, Step::Open, Step::Read])?;
     later.check_remains()
 }
 
+/// The disk without room made ahead, which would be gone over at every opening.
+fn small(disk: SimDisk) -> SimDisk {
+    disk.fail_when(|op| op.kind == OpKind::Allocate, Fault::StorageFull, Repeat::Forever);
+    disk
+}
+
+/// The seeds of a disk and of its crash make the salts behind it, which must be others than before.
+const FIRST_SEED: u64 = 1_000;
 const CRASH: u8 = 30;
 const CRASH_LATER: u8 = 31;
 const CRASHES_MAX: usize = 3;

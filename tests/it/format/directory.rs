@@ -141,14 +141,18 @@ fn read_journal(files: &Files, name: &str, number: u32) -> Read<Option<Journal>>
     });
     let head = head.map_err(|error| Unreadable::Damaged(format!("{name}: {error}")))?;
     let place = Place { topic: 0, partition: number, base: generation, salt };
-    let first = parse_header(bytes, 64, &place).map_or(head.mark, |first| first.base_offset);
-    let walked = walk(bytes, &place, first.min(head.mark), bytes.len());
+    let first = match parse_header(bytes, 64, &place) {
+        Ok(first) => first.base_offset,
+        Err(_) if head.mark == 0 => 0,
+        Err(error) => return damaged(format!("{name}: the snapshot: {error}")),
+    };
+    let walked = walk(bytes, &place, (64, first.min(head.mark)), bytes.len());
     let known_mark = head.mark.max(walked.mark);
     if walked.good_end < known_mark {
         return damaged(format!("{name}: ends at {}, not {known_mark}", walked.good_end));
     }
     let mut entries = BTreeMap::new();
-    for (_, stored) in walked.records.range(..walked.good_end) {
+    for (_, (_, stored)) in walked.records.range(..walked.good_end) {
         let key = stored.record.key.clone().unwrap_or_default();
         match &stored.record.value {
             Some(value) => entries.insert(key, value.clone()),
@@ -250,7 +254,7 @@ impl Manifest {
 /// One file, or the part of it before byte `until`, from its first frame on.
 struct Walked {
     /// Of all good frames; no offset twice, because offsets only go on.
-    records: BTreeMap<u64, Stored>,
+    records: Records,
     /// The largest durable end that any good header proves.
     mark: u64,
     /// Where the frames end that nothing is wrong before.
@@ -263,14 +267,25 @@ struct Walked {
     end_behind: Option<u64>,
 }
 
-fn walk(file: &[u8], place: &Place, base: u64, until: usize) -> Walked {
+impl Walked {
+    /// The records of the frames that end at a byte or before it.
+    fn up_to(&self, byte: usize) -> Records {
+        let mut records = self.records.clone();
+        records.retain(|_, (end, _)| *end <= byte);
+        records
+    }
+}
+
+/// Goes over the frames from byte `at` on, where the one of offset `expected` should stand.
+fn walk(file: &[u8], place: &Place, (at, expected): (usize, u64), until: usize) -> Walked {
     let file = &file[..until.min(file.len())];
-    let (mut at, mut expected) = (64, base);
+    let (good_bytes, good_end) = (at, expected);
+    let (mut at, mut expected) = (at, expected);
     let mut walked = Walked {
         records: BTreeMap::new(),
         mark: 0,
-        good_bytes: 64,
-        good_end: base,
+        good_bytes,
+        good_end,
         has_damage: false,
         behind_damage: None,
         end_behind: None,
@@ -300,7 +315,7 @@ fn walk(file: &[u8], place: &Place, base: u64, until: usize) -> Walked {
                 }
                 let append_time = frame.append_time;
                 let stored = frame.records.iter().cloned();
-                let stored = stored.map(|record| Stored { append_time, record });
+                let stored = stored.map(|record| (at, Stored { append_time, record }));
                 walked.records.extend(frame.offsets().zip(stored));
             }
             Err(_) if !walked.has_damage => {
@@ -322,7 +337,10 @@ struct Patient<'a> {
 }
 
 /// One segment that is part of the log: its base, its end, and what can be read of it.
-type Kept = (u64, u64, BTreeMap<u64, Stored>);
+type Kept = (u64, u64, Records);
+
+/// By offset, each with the byte at which its frame ends.
+type Records = BTreeMap<u64, (usize, Stored)>;
 
 /// A segment that is not wholly below the durable end of the row.
 struct Candidate {
@@ -347,7 +365,7 @@ impl Patient<'_> {
         for ((base, end, of), next) in kept.iter().zip(nexts) {
             let range = start.max(*base)..(*end).min(next);
             let read = of.iter().filter(|(offset, _)| range.contains(offset));
-            records.extend(read.map(|(offset, stored)| (*offset, stored.clone())));
+            records.extend(read.map(|(offset, (_, stored))| (*offset, stored.clone())));
         }
         records.retain(|offset, _| *offset < end);
         Partition { start, end, known_mark, records }
@@ -365,7 +383,7 @@ impl Patient<'_> {
                 _ => continue,
             };
             let until = usize::try_from(bytes).unwrap_or(usize::MAX);
-            let walked = self.file(*key).map(|(file, place)| walk(file, &place, key.0, until));
+            let walked = self.file(*key).map(|(file, place)| walk(file, &place, (64, key.0), until));
             kept.push((key.0, end, walked.map_or_else(BTreeMap::new, |walked| walked.records)));
         }
         self.partition(kept, durable_end, durable_end)
@@ -422,7 +440,15 @@ impl Patient<'_> {
         };
         let until = usize::try_from(bytes).unwrap_or(usize::MAX);
         let said = footer.map(|footer| (footer.end, footer.durable_end));
-        Some((walk(file, &place, key.0, until), said))
+        let whole = walk(file, &place, (64, key.0), until);
+        let [_, _, base, salt, position, offset, _] = self.found.own;
+        if position == 0 || (base, salt) != (key.0, u64::from(key.1)) {
+            return Some((whole, said));
+        }
+        // What stands before the scan position is read, but says nothing of where the log ends.
+        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        let judged = walk(file, &place, (position, offset), until);
+        Some((Walked { records: whole.records, ..judged }, said))
     }
 
     fn candidate(&self, key: (u64, u32), row: &Row) -> Candidate {
@@ -473,16 +499,17 @@ fn add_candidates(
             && walked.behind_damage.is_none()
             && walked.end_behind.is_none();
         let is_whole = !walked.has_damage || was_left;
+        let mut until = usize::MAX;
         if is_whole && sealed_end.is_none_or(|end| walked.good_end >= end) {
-            reached = walked.good_end;
+            (reached, until) = (walked.good_end, walked.good_bytes);
         } else if walked.good_end < mark {
             let seen = walked.behind_damage.max(walked.end_behind).max(sealed_end);
             reached = next_base.unwrap_or(seen.unwrap_or(0).max(mark)).max(reached);
         } else {
-            kept.push((base, walked.good_end, walked.records));
+            kept.push((base, walked.good_end, walked.up_to(walked.good_bytes)));
             return walked.good_end;
         }
-        kept.push((base, reached, walked.records));
+        kept.push((base, reached, walked.up_to(until)));
     }
     reached
 }
