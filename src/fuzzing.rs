@@ -133,7 +133,9 @@ fn footer(bytes: &[u8], seed: Seed, base: Offset) {
         let _ = footer.index.frame_before(base, offset);
         let _ = footer.index.distance_to(base, offset);
         let _ = footer.index.frame_near(offset.value());
-        let _ = footer.index.frame_of_time(base, Timestamp::from_millis(footer.last_append.as_millis()));
+        let _ = footer
+            .index
+            .frame_of_time(base, Timestamp::from_millis(footer.last_append.as_millis()));
     }
 }
 

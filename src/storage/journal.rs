@@ -20,7 +20,7 @@ use crate::format::frame::{FrameHeader, HEADER_BYTES, Place};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
 use crate::format::layout::{JournalKind, NEXT_JOURNAL, journal_name, parse_journal_name};
 use crate::limits::{
-    BATCH_BYTES_TARGET, BUFFER_BYTES_DEFAULT, JOURNAL_FILE_BYTES_MIN, RECORD_BYTES_MAX,
+    BATCH_BYTES_TARGET, BUFFER_BYTES_DEFAULT, JOURNAL_FILE_BYTES_MIN, OFFSET_MAX, RECORD_BYTES_MAX,
     UNSYNCED_BYTES_DEFAULT,
 };
 use crate::offset::{Offset, Timestamp};
@@ -385,6 +385,10 @@ impl JournalTail {
             return Err(Error::corrupt(&path, position, end..found.known_mark, reason));
         }
         (self.position, self.end) = found.good;
+        if self.end.value() > OFFSET_MAX {
+            let text = "no journal holds so many changes";
+            return Err(Error::corrupt(&path, self.position, self.end..self.end, text));
+        }
         self.limit = len;
         Ok(found.damage.is_some())
     }

@@ -16,7 +16,7 @@ use crate::format::batch::{Batch, LayDown};
 use crate::format::frame::Place;
 use crate::format::head::{FileKind, HEAD_BYTES, Head};
 use crate::format::layout::{TOPICS_DIR, partition_dir, segment_name, topic_dir};
-use crate::limits::{FRAME_BYTES_MAX, SEGMENT_BYTES_MAX};
+use crate::limits::{FRAME_BYTES_MAX, OFFSET_MAX, SEGMENT_BYTES_MAX};
 use crate::offset::{Offset, ShardId, Timestamp};
 use crate::storage::commit::{Ends, SyncTarget, Want};
 use crate::storage::journal::{ensure_dir, entropy_u32};
@@ -473,6 +473,10 @@ impl Tail for PartitionLog {
         let stopped = match damage {
             _ if self.ground.read_only => Some(Error::bare(ErrorKind::ReadOnly)),
             Some(damage) => Some(Error::poisoned(&damage)),
+            None if self.end.value() > OFFSET_MAX => {
+                let text = "no partition holds so many records";
+                Some(Error::poisoned(&Error::at_path(ErrorKind::Corrupt, &self.dir, text)))
+            }
             None => None,
         };
         let opened = Opened { end: self.end, view: self.view(), stopped };

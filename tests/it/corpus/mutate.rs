@@ -135,7 +135,9 @@ impl Mutant<'_> {
         feed: &mut Feed<'_>,
         edit: impl FnOnce(&mut Vec<u8>, usize, &mut Feed<'_>),
     ) {
-        let Some(bytes) = self.files.get_mut(path).filter(|bytes| !bytes.is_empty()) else { return };
+        let Some(bytes) = self.files.get_mut(path).filter(|bytes| !bytes.is_empty()) else {
+            return;
+        };
         let at = feed.pick(bytes.len());
         self.story.push(format!("at {at}"));
         edit(bytes, at, feed);
@@ -215,8 +217,22 @@ fn read_number(bytes: &[u8]) -> u64 {
 }
 
 const KINDS: [&str; 16] = [
-    "flip", "fill", "copy into", "restore in", "restore in", "cut", "grow", "remove", "duplicate",
-    "swap", "restore other than", "drop from", "insert into", "forge", "forge", "forge",
+    "flip",
+    "fill",
+    "copy into",
+    "restore in",
+    "restore in",
+    "cut",
+    "grow",
+    "remove",
+    "duplicate",
+    "swap",
+    "restore other than",
+    "drop from",
+    "insert into",
+    "forge",
+    "forge",
+    "forge",
 ];
 
 /// Few enough that an input stays a story.

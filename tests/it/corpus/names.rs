@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use brooklet::testing::memory_env;
-use brooklet::{
-    GroupName, LogOptions, Retention, SyncPolicy, TopicConfig, TopicGlob, TopicName,
-};
+use brooklet::{GroupName, LogOptions, Retention, SyncPolicy, TopicConfig, TopicGlob, TopicName};
 
 use super::feed::Feed;
 
@@ -46,9 +44,7 @@ fn is_sign(found: char) -> bool {
 }
 
 fn is_name(name: &str) -> bool {
-    (1..=249).contains(&name.len())
-        && name.chars().all(is_letter)
-        && !matches!(name, "." | "..")
+    (1..=249).contains(&name.len()) && name.chars().all(is_letter) && !matches!(name, "." | "..")
 }
 
 /// Whether a pattern stands for a name: sign by sign, with a table of what was matched so far.

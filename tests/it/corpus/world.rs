@@ -17,7 +17,8 @@ use crate::format::parser::{Place, Record as Parsed};
 /// Files are as long as what is written to them: room that is made ahead would be scanned in every
 /// run, and there are many.
 pub(crate) fn disk_with(files: &Files) -> SimDisk {
-    let disk = SimDisk::new(7);
+    // The salts of the files that are there must be others than those that are drawn for new ones.
+    let disk = SimDisk::new(if files.is_empty() { 7 } else { 8 });
     disk.fail_when(|op| op.kind == OpKind::Allocate, Fault::StorageFull, Repeat::Forever);
     let fs = disk.env().fs;
     let root = log_dir(&disk);

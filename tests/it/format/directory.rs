@@ -255,6 +255,8 @@ impl Manifest {
 struct Walked {
     /// Of all good frames; no offset twice, because offsets only go on.
     records: Records,
+    /// The same from the head on, where the walk began elsewhere.
+    before: Option<Records>,
     /// The largest durable end that any good header proves.
     mark: u64,
     /// Where the frames end that nothing is wrong before.
@@ -269,8 +271,12 @@ struct Walked {
 
 impl Walked {
     /// The records of the frames that end at a byte or before it.
-    fn up_to(&self, byte: usize) -> Records {
+    fn up_to(&self, byte: usize, mark: u64) -> Records {
         let mut records = self.records.clone();
+        if let Some(before) = &self.before {
+            records.retain(|offset, _| *offset >= mark);
+            records.extend(before.range(..mark).map(|(offset, found)| (*offset, found.clone())));
+        }
         records.retain(|_, (end, _)| *end <= byte);
         records
     }
@@ -283,6 +289,7 @@ fn walk(file: &[u8], place: &Place, (at, expected): (usize, u64), until: usize) 
     let (mut at, mut expected) = (at, expected);
     let mut walked = Walked {
         records: BTreeMap::new(),
+        before: None,
         mark: 0,
         good_bytes,
         good_end,
@@ -383,7 +390,8 @@ impl Patient<'_> {
                 _ => continue,
             };
             let until = usize::try_from(bytes).unwrap_or(usize::MAX);
-            let walked = self.file(*key).map(|(file, place)| walk(file, &place, (64, key.0), until));
+            let walked =
+                self.file(*key).map(|(file, place)| walk(file, &place, (64, key.0), until));
             kept.push((key.0, end, walked.map_or_else(BTreeMap::new, |walked| walked.records)));
         }
         self.partition(kept, durable_end, durable_end)
@@ -401,7 +409,8 @@ impl Patient<'_> {
             let sealed = if row.is_sealed() { Some(row.0[1]) } else { next.filter(|n| *n < mark) };
             match sealed.filter(|end| *end <= mark) {
                 Some(end) => {
-                    let read = self.walk_live(*key, row).map(|(walked, _)| walked.records);
+                    let read = self.walk_live(*key, row);
+                    let read = read.map(|(walked, _)| walked.up_to(usize::MAX, mark));
                     kept.push((key.0, end, read.unwrap_or_default()));
                     reached = end;
                 }
@@ -445,10 +454,11 @@ impl Patient<'_> {
         if position == 0 || (base, salt) != (key.0, u64::from(key.1)) {
             return Some((whole, said));
         }
-        // What stands before the scan position is read, but says nothing of where the log ends.
+        // What stands before the scan position is read, but says nothing of where the log ends; what
+        // lies past the mark is read as it was looked at.
         let position = usize::try_from(position).unwrap_or(usize::MAX);
         let judged = walk(file, &place, (position, offset), until);
-        Some((Walked { records: whole.records, ..judged }, said))
+        Some((Walked { before: Some(whole.records), ..judged }, said))
     }
 
     fn candidate(&self, key: (u64, u32), row: &Row) -> Candidate {
@@ -506,10 +516,10 @@ fn add_candidates(
             let seen = walked.behind_damage.max(walked.end_behind).max(sealed_end);
             reached = next_base.unwrap_or(seen.unwrap_or(0).max(mark)).max(reached);
         } else {
-            kept.push((base, walked.good_end, walked.up_to(walked.good_bytes)));
+            kept.push((base, walked.good_end, walked.up_to(walked.good_bytes, mark)));
             return walked.good_end;
         }
-        kept.push((base, reached, walked.up_to(until)));
+        kept.push((base, reached, walked.up_to(until, mark)));
     }
     reached
 }
