@@ -90,7 +90,7 @@ fn look_at_partition(log: &Log, place: &TopicPartition) -> Shown {
     let (start, end) = (offsets.start.value(), offsets.end.value());
     assert!(start <= end, "{place}: {offsets:?}");
     let known_mark = offsets.durable_end.value();
-    let mut found = Partition { start, end, known_mark, records: BTreeMap::new() };
+    let mut found = Partition { start, end, known_mark, ..Partition::default() };
     let reader = log.reader(place.topic().as_str()).partition(place.partition());
     let mut last_error = None;
     let mut next = start;

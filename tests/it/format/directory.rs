@@ -14,7 +14,6 @@ pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
 /// What a directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Directory {
-    pub(crate) was_clean: bool,
     /// By name: the topic's number, and its partitions.
     pub(crate) topics: BTreeMap<String, (u64, Vec<Partition>)>,
 }
@@ -22,6 +21,8 @@ pub(crate) struct Directory {
 /// One partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Partition {
+    /// Whether the last close vouches for its end.
+    pub(crate) is_vouched: bool,
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) known_mark: u64,
@@ -65,7 +66,7 @@ pub(crate) fn read(files: &Files) -> Read<Directory> {
             return damaged("a journal is not as the last close left it");
         }
     }
-    let mut directory = Directory { was_clean: rows.is_clean, topics: BTreeMap::new() };
+    let mut directory = Directory::default();
     let mut listed = 0;
     for (name, value) in &catalog.entries {
         let Ok(name) = String::from_utf8(name.clone()) else { return damaged("a topic's name") };
@@ -80,7 +81,8 @@ pub(crate) fn read(files: &Files) -> Read<Directory> {
             let vouched = rows.is_clean && !rows.except.contains(&(topic, number));
             let dir = format!("topics/{topic}/{number}");
             let patient = Patient { files, dir: Path::new(&dir), place: (topic, number), found };
-            partitions.push(if vouched { patient.closed() } else { patient.judged() });
+            let partition = if vouched { patient.closed() } else { patient.judged() };
+            partitions.push(Partition { is_vouched: vouched, ..partition });
         }
         directory.topics.insert(name, (topic, partitions));
     }
@@ -375,7 +377,7 @@ impl Patient<'_> {
             records.extend(read.map(|(offset, (_, stored))| (*offset, stored.clone())));
         }
         records.retain(|offset, _| *offset < end);
-        Partition { start, end, known_mark, records }
+        Partition { is_vouched: false, start, end, known_mark, records }
     }
 
     /// A partition whose end the last close vouches for.
