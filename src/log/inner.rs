@@ -82,7 +82,7 @@ impl Inner {
     pub(super) fn create(&self, name: TopicName, config: TopicConfig) -> Result<(), Error> {
         let config = self.with_defaults(config);
         config.check()?;
-        let id = self.store.next_topic_id();
+        let id = self.store.next_topic_id()?;
         self.store.create_partitions(&shard_ids(id, 0, config.partitions))?;
         write_topic(self.store.catalog(), &name, id, &config)?;
         let shards = self.add_shards(id, 0, &config);

@@ -11,6 +11,7 @@ mod api;
 mod async_face;
 mod bus;
 mod checker;
+mod corpus;
 mod crash;
 mod damage;
 mod env;

@@ -79,7 +79,7 @@ const FLOORS: [&[&str]; 10] = [
     &["stream", "consumer/*", "reader", "reset"],
     &["log/*"],
     &["dlq/*"],
-    &["testing/*", "worker/*"],
+    &["fuzzing", "testing/*", "worker/*"],
     &["lib"],
 ];
 
