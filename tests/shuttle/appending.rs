@@ -10,7 +10,7 @@ use crate::world::{AN_INSTANT, FOR_EVER, Told, World, explore, padded, partition
 /// Two segments would claim one offset, or a reader would miss what a roll has moved to a new file.
 #[test]
 fn a_roll_beside_appends() {
-    explore(|| {
+    explore(&[], |_| {
         let world = World::new();
         world.topic("t", TopicConfig::new().segment_bytes(1024).sync(SyncPolicy::Always));
         let reader = world.spawn(|world| {
@@ -42,7 +42,7 @@ fn a_roll_beside_appends() {
 /// Who waits for room would wait for ever, or be turned away with its record in the log.
 #[test]
 fn senders_who_wait_for_room_get_it_or_are_turned_away() {
-    explore(|| {
+    explore(&["all let in", "some turned away"], |seen| {
         let world = World::with(LogOptions::new().buffer_bytes(600).unsynced_bytes(600));
         world.topic("t", TopicConfig::new().sync(SyncPolicy::Always));
         let patient = world.spawn(|world| send(&world.durably("t"), "a", 2, 400));
@@ -60,6 +60,8 @@ fn senders_who_wait_for_room_get_it_or_are_turned_away() {
         let told = send(&hasty, "b", 2, 400).join(submitter.join().unwrap());
         told.check_reasons(ErrorKind::Timeout);
         let told = told.join(patient.join().unwrap());
+        let all = told.refused.is_empty();
+        seen.note(if all { "all let in" } else { "some turned away" });
         assert!(told.acked.len() >= 2, "the patient ones were turned away");
         told.check(&world.after_power_loss(), "t");
         world.log.close().unwrap();
@@ -69,7 +71,7 @@ fn senders_who_wait_for_room_get_it_or_are_turned_away() {
 /// A reopen beside senders would give an offset twice, or forget what was acknowledged before.
 #[test]
 fn a_reopen_beside_appends_after_a_failed_sync() {
-    explore(|| {
+    explore(&["in doubt", "refused"], |seen| {
         let world = World::new();
         world.topic("t", TopicConfig::new().sync(SyncPolicy::Always));
         let first = send(&world.durably("t"), "first", 1, 0);
@@ -88,6 +90,8 @@ fn a_reopen_beside_appends_after_a_failed_sync() {
         healer.join().unwrap();
         assert_eq!(world.disk.fired(), 1, "no sync has failed");
         world.log.reopen_partition(&partition("t", 0)).unwrap();
+        seen.note_if(!told.unknown.is_empty(), "in doubt");
+        seen.note_if(!told.refused.is_empty(), "refused");
         let last = send(&world.durably("t"), "last", 1, 0);
         assert_eq!(last.acked.len(), 1, "it was not healed: {last:?}");
         told = told.join(last);
@@ -99,7 +103,7 @@ fn a_reopen_beside_appends_after_a_failed_sync() {
 /// A panic under one sender would leave the others waiting, or the log unable to close.
 #[test]
 fn a_panic_under_the_leader() {
-    explore(|| {
+    explore(&["in doubt", "refused"], |seen| {
         let world = World::new();
         for topic in ["t", "u"] {
             world.topic(topic, TopicConfig::new().sync(SyncPolicy::Always));
@@ -127,6 +131,8 @@ fn a_panic_under_the_leader() {
         let beside = world.spawn(|world| send(&world.durably("u"), "u", 1, 0));
         let told = caught(&world, "b").join(other.join().unwrap()).join(first);
         assert!(told.acked.len() == 1 && !told.unknown.is_empty(), "nobody was struck: {told:?}");
+        seen.note_if(told.unknown.len() > 1, "in doubt");
+        seen.note_if(!told.refused.is_empty(), "refused");
         world.disk.clear_faults();
         let refused = send(&world.durably("t"), "late", 1, 0);
         assert_eq!(refused.refused[0].1, ErrorKind::Poisoned);
@@ -142,7 +148,7 @@ fn a_panic_under_the_leader() {
 /// durable.
 #[test]
 fn a_change_of_policy_beside_appends_and_reads() {
-    explore(|| {
+    explore(&[], |_| {
         let world = World::new();
         world.topic("t", TopicConfig::new().sync(SyncPolicy::Never));
         let watcher = world.spawn(|world| {

@@ -8,7 +8,7 @@ use crate::world::{FOR_EVER, Told, World, explore, partition, send};
 /// Somebody would wait for ever in a closed log, or be told that a record is there which is not.
 #[test]
 fn a_close_beside_everything() {
-    explore(|| {
+    explore(&["sent", "refused"], |seen| {
         let world = World::new();
         world.topic("t", TopicConfig::new().sync(SyncPolicy::Always));
         let producer = world.durably("t");
@@ -36,6 +36,8 @@ fn a_close_beside_everything() {
         world.log.close().unwrap();
         let told = sender.join().unwrap();
         told.check_reasons(ErrorKind::Closed);
+        seen.note_if(!told.acked.is_empty(), "sent");
+        seen.note_if(!told.refused.is_empty(), "refused");
         assert_eq!(reads.join().unwrap(), ErrorKind::Closed);
         assert_eq!(polls.join().unwrap(), ErrorKind::Closed);
         let trimmed = trims.join().unwrap();
@@ -48,7 +50,7 @@ fn a_close_beside_everything() {
 /// A submitted record would never be answered when the log closes, or be answered wrongly.
 #[test]
 fn a_close_beside_submits() {
-    explore(|| {
+    explore(&["sent", "refused"], |seen| {
         let world = World::new();
         world.topic("t", TopicConfig::new().sync(SyncPolicy::Always));
         // Nobody has opened the partition: the first submits wait for the background to do that.
@@ -71,6 +73,8 @@ fn a_close_beside_submits() {
             .into_iter()
             .fold(Told::default(), |told, submitter| told.join(submitter.join().unwrap()));
         told.check_reasons(ErrorKind::Closed);
+        seen.note_if(!told.acked.is_empty(), "sent");
+        seen.note_if(!told.refused.is_empty(), "refused");
         told.check(&world.after_power_loss(), "t");
     });
 }
@@ -78,7 +82,7 @@ fn a_close_beside_submits() {
 /// A handle that is the last one of its log would stop it while the background works in it.
 #[test]
 fn the_last_handle_goes_beside_the_background() {
-    explore(|| {
+    explore(&["written", "dropped"], |seen| {
         let World { disk, log } = World::new();
         log.create_topic("t", TopicConfig::new().sync(SyncPolicy::Never)).unwrap();
         let producer = log.producer("t").unwrap();
@@ -94,6 +98,7 @@ fn the_last_handle_goes_beside_the_background() {
             brooklet::LogOptions::new(),
         );
         let mut told = Told::default();
+        seen.note(if answered.is_ok() { "written" } else { "dropped" });
         told.note("a".to_owned(), answered);
         told.check(&again.unwrap(), "t");
     });
@@ -102,7 +107,7 @@ fn the_last_handle_goes_beside_the_background() {
 /// A poll would look again and again at a topic whose deletion did not come to its end.
 #[test]
 fn a_deletion_that_fails_beside_a_poll() {
-    explore(|| {
+    explore(&[], |_| {
         let world = World::new();
         for topic in ["t", "u"] {
             world.topic(topic, TopicConfig::new().sync(SyncPolicy::Always));
@@ -129,7 +134,7 @@ fn a_deletion_that_fails_beside_a_poll() {
 /// Senders, readers and consumers of a deleted topic would wait for ever, or bring it back.
 #[test]
 fn a_deletion_beside_sends_reads_and_polls() {
-    explore(|| {
+    explore(&["sent", "refused"], |seen| {
         let world = World::new();
         for topic in ["t", "u"] {
             world.topic(topic, TopicConfig::new().sync(SyncPolicy::Always));
@@ -159,7 +164,10 @@ fn a_deletion_beside_sends_reads_and_polls() {
         });
         world.log.delete_topic("t").unwrap();
         let kept = send(&world.durably("u"), "u", 1, 0);
-        sender.join().unwrap().check_reasons(ErrorKind::UnknownTopic);
+        let told = sender.join().unwrap();
+        told.check_reasons(ErrorKind::UnknownTopic);
+        seen.note_if(!told.acked.is_empty(), "sent");
+        seen.note_if(!told.refused.is_empty(), "refused");
         assert_eq!(reads.join().unwrap(), ErrorKind::UnknownTopic);
         polls.join().unwrap();
         let after = world.after_power_loss();

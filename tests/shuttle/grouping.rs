@@ -12,7 +12,7 @@ use brooklet::{
 };
 use shuttle::thread::yield_now;
 
-use crate::world::{AN_INSTANT, FOR_EVER, World, explore, partition};
+use crate::world::{AN_INSTANT, FOR_EVER, Seen, World, explore, partition};
 
 const PER_PARTITION: u64 = 2;
 
@@ -57,8 +57,9 @@ impl Acks {
     }
 }
 
-/// Polls and commits record by record until the group has committed everything.
-fn work(world: &World, mut member: Consumer, acks: &Acks) {
+/// Polls and commits record by record until the group has committed everything; how often it did.
+fn work(world: &World, mut member: Consumer, acks: &Acks, seen: &Seen) -> u32 {
+    let mut committed = 0;
     while group(world, "g").lag() > 0 {
         let before = acks.get();
         let batch = member.poll(AN_INSTANT).unwrap();
@@ -67,40 +68,47 @@ fn work(world: &World, mut member: Consumer, acks: &Acks) {
             let done = before.get(place).copied().unwrap_or_default();
             assert!(record.offset().value() >= done, "{place} was given again behind a commit");
             match member.commit_through(&record) {
-                Ok(()) => acks.note(place, record.offset().value() + 1),
-                Err(error) => assert!(
-                    matches!(error.kind(), ErrorKind::NotOwner | ErrorKind::OffsetRegression),
-                    "{error}"
-                ),
+                Ok(()) => {
+                    acks.note(place, record.offset().value() + 1);
+                    committed += 1;
+                }
+                Err(error) => {
+                    let kinds = [ErrorKind::NotOwner, ErrorKind::OffsetRegression];
+                    assert!(kinds.contains(&error.kind()), "{error}");
+                    seen.note("commit refused");
+                }
             }
         }
         yield_now();
     }
+    committed
 }
 
 /// A partition would be skipped or read by two, or a commit undone, while members come and go.
 #[test]
 fn a_rebalance_beside_polls_and_commits() {
-    explore(|| {
+    explore(&["committed by two", "commit refused"], |seen| {
         let world = filled(2);
         let acks = Acks::default();
         let join =
             |world: &World| world.log.consumer("g").topics(["t"]).max_records(1).open().unwrap();
         let first = join(&world);
         let others = [0, 1].map(|leaves| {
-            let acks = acks.clone();
+            let (acks, seen) = (acks.clone(), seen.clone());
             world.spawn(move |world| {
                 let mut member = join(world);
                 if leaves == 1 {
                     // What it was given and did not commit is given to others.
                     drop(member.poll(AN_INSTANT).unwrap());
-                    return member.leave().unwrap();
+                    member.leave().unwrap();
+                    return 0;
                 }
-                work(world, member, &acks);
+                work(world, member, &acks, &seen)
             })
         });
-        work(&world, first, &acks);
-        others.into_iter().for_each(|other| other.join().unwrap());
+        let first = work(&world, first, &acks, seen);
+        let others = others.map(|other| other.join().unwrap());
+        seen.note_if(first > 0 && others.iter().any(|count| *count > 0), "committed by two");
         let all = [0, 1].map(|number| (partition("t", number), PER_PARTITION));
         assert_eq!(committed(&group(&world, "g")), BTreeMap::from(all.clone()));
         world.log.close().unwrap();
@@ -111,7 +119,7 @@ fn a_rebalance_beside_polls_and_commits() {
 /// A member that was late would commit over the one who has its partition now.
 #[test]
 fn a_late_member_commits_beside_its_successor() {
-    explore(|| {
+    explore(&["in time", "too late"], |seen| {
         let world = filled(1);
         let place = partition("t", 0);
         let open = |world: &World, patience| {
@@ -136,6 +144,7 @@ fn a_late_member_commits_beside_its_successor() {
             let batch = late.poll(AN_INSTANT)?;
             batch.iter().try_for_each(|record| late.commit_through(&record))
         });
+        seen.note(if told.is_ok() { "in time" } else { "too late" });
         if let Err(error) = told {
             let kinds = [ErrorKind::Fenced, ErrorKind::NotOwner, ErrorKind::OffsetRegression];
             assert!(kinds.contains(&error.kind()), "{error}");
@@ -169,7 +178,7 @@ fn noted(world: &brooklet::Log, group: &str) -> Vec<u8> {
 /// Commits of one group would be lost in the file that a commit of another one is moving them from.
 #[test]
 fn commits_of_two_groups_beside_a_compaction() {
-    explore(|| {
+    explore(&[], |_| {
         let world = World::new();
         let config = TopicConfig::new().partitions(WIDE).sync(SyncPolicy::Always);
         world.topic("w", config);
@@ -204,7 +213,7 @@ fn commits_of_two_groups_beside_a_compaction() {
 /// A journal that fails under one group would refuse another one, or forget what it was told.
 #[test]
 fn commits_of_two_groups_beside_a_failing_journal() {
-    explore(|| {
+    explore(&[], |_| {
         let world = World::new();
         world.topic("t", TopicConfig::new().sync(SyncPolicy::Always));
         for _ in 0..PER_PARTITION {

@@ -5,8 +5,9 @@ use brooklet::{ErrorKind, Offset, Reader, Retention, StartAt, SyncPolicy, TopicC
 use crate::world::{FOR_EVER, World, explore, padded, partition, send};
 
 /// Reads from the first record on until the one at `last`: what it sees ascends, has the right value
-/// at the right place, and leaves out nothing but what was removed.
-fn read_through(mut reader: Reader, last: u64) {
+/// at the right place, and leaves out nothing but what was removed; whether anything was.
+fn read_through(mut reader: Reader, last: u64) -> bool {
+    let mut is_overtaken = false;
     let mut next = 0;
     while next <= last {
         match reader.poll(FOR_EVER).unwrap() {
@@ -25,9 +26,11 @@ fn read_through(mut reader: Reader, last: u64) {
                 assert!(valid.start.value() > next, "{next} was not removed: {error}");
                 next = valid.start.value();
                 reader.seek(0.into(), valid.start).unwrap();
+                is_overtaken = true;
             }
         }
     }
+    is_overtaken
 }
 
 fn filled(config: TopicConfig) -> World {
@@ -40,7 +43,7 @@ fn filled(config: TopicConfig) -> World {
 /// A reader would see other bytes, skip records, or end, where retention takes its files away.
 #[test]
 fn retention_beside_a_reader() {
-    explore(|| {
+    explore(&["overtaken", "ahead"], |seen| {
         let world = filled(TopicConfig::new().retention(Retention::forever().max_bytes(2048)));
         let reader = world.log.reader("t").start_at(StartAt::Earliest).open().unwrap();
         let reads = world.spawn(move |_| read_through(reader, 7));
@@ -54,7 +57,7 @@ fn retention_beside_a_reader() {
             producer.send(brooklet::Record::new(&padded(&format!("a{number}"), 400))).unwrap();
         }
         keeps.join().unwrap();
-        reads.join().unwrap();
+        seen.note(if reads.join().unwrap() { "overtaken" } else { "ahead" });
         world.log.maintain().unwrap();
         let start = world.log.offsets(&partition("t", 0)).unwrap().start;
         assert!(start > Offset::ZERO, "nothing was removed");
@@ -65,7 +68,7 @@ fn retention_beside_a_reader() {
 /// The same where a trim does it, to the very offset, and readers would see what is gone.
 #[test]
 fn a_trim_beside_a_reader_and_a_sender() {
-    explore(|| {
+    explore(&["overtaken", "ahead"], |seen| {
         let world = filled(TopicConfig::new());
         let reader = world.log.reader("t").start_at(StartAt::Earliest).open().unwrap();
         let reads = world.spawn(move |_| read_through(reader, 4));
@@ -78,7 +81,7 @@ fn a_trim_beside_a_reader_and_a_sender() {
         let producer = world.log.producer("t").unwrap();
         producer.send(brooklet::Record::new(&padded("a4", 400))).unwrap();
         trims.join().unwrap();
-        reads.join().unwrap();
+        seen.note(if reads.join().unwrap() { "overtaken" } else { "ahead" });
         let after = world.after_power_loss();
         let start = after.offsets(&partition("t", 0)).unwrap().start;
         assert_eq!(start.value(), 3, "a trim was told and lost");

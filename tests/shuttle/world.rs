@@ -1,10 +1,10 @@
 //! What scenarios stand on: orders to run them in, a world whose threads are shuttle's, and what must
 //! be found when all is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{env, fmt, io};
 
@@ -25,8 +25,14 @@ pub(crate) const AN_INSTANT: Duration = Duration::from_millis(100);
 ///
 /// Half of them are drawn at random; in the others one thread is preferred to the next until the
 /// preferences change, a few times in a run, which finds what takes a certain few interruptions.
-pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
-    let scenario = Arc::new(scenario);
+///
+/// Each of `expected` must come about in some of them: a race that one side always wins shows nothing.
+pub(crate) fn explore(expected: &[&'static str], scenario: impl Fn(&Seen) + Send + Sync + 'static) {
+    let seen = Seen::default();
+    let scenario = Arc::new({
+        let seen = seen.clone();
+        move || scenario(&seen)
+    });
     if let Ok(file) = env::var("BROOKLET_REPLAY") {
         let scheduler = ReplayScheduler::new_from_file(&file).expect("a file with a schedule");
         return run(scheduler, scenario);
@@ -39,6 +45,24 @@ pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     for depth in 2..=5 {
         let scheduler = PctScheduler::new_from_seed(seed + depth, depth as usize, count / 8);
         run(scheduler, Arc::clone(&scenario));
+    }
+    let seen = seen.0.lock().unwrap().clone();
+    assert_eq!(seen, expected.iter().copied().collect(), "what came about, what should");
+}
+
+/// What has come about in some order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen(Arc<Mutex<BTreeSet<&'static str>>>);
+
+impl Seen {
+    pub(crate) fn note(&self, what: &'static str) {
+        self.0.lock().unwrap().insert(what);
+    }
+
+    pub(crate) fn note_if(&self, came_about: bool, what: &'static str) {
+        if came_about {
+            self.note(what);
+        }
     }
 }
 
