@@ -1,9 +1,12 @@
 //! Appends beside rolls, beside each other where there is little room, beside failures and panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use brooklet::testing::{Fault, Op, OpKind, Repeat};
 use brooklet::{ErrorKind, LogOptions, Record, SyncPolicy, TopicConfig};
+
+use shuttle::rand::{Rng, thread_rng};
 
 use crate::world::{AN_INSTANT, FOR_EVER, Told, World, explore, padded, partition, send};
 
@@ -109,10 +112,11 @@ fn a_panic_under_the_leader() {
             world.topic(topic, TopicConfig::new().sync(SyncPolicy::Always));
         }
         let first = send(&world.durably("t"), "first", 1, 0);
-        let path = "topics/1/";
+        let kind = if thread_rng().r#gen() { OpKind::Write } else { OpKind::Sync };
+        let is_spent = AtomicBool::new(false);
         let is_struck = move |op: &Op| {
-            let fits = matches!(op.kind, OpKind::Write | OpKind::Sync);
-            if fits && op.path.to_string_lossy().contains(path) {
+            let fits = op.kind == kind && op.path.to_string_lossy().contains("topics/1/");
+            if fits && !is_spent.swap(true, Ordering::Relaxed) {
                 resume_unwind(Box::new("struck"));
             }
             false
