@@ -232,10 +232,12 @@ impl Log {
             return Err(told(error));
         }
         self.inner.topics.remove(&topic.name);
+        // Consumers are told before anything of it is taken away: a poll that finds it gone counts on
+        // its group to say so, whatever becomes of the files.
+        self.inner.groups.notice_topics();
         let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted");
         self.inner.store.drop_topic(topic.id, &reason).map_err(told)?;
         self.inner.topics.forget(topic.id);
-        self.inner.groups.notice_topics();
         self.inner.groups.forget_topic(topic.id).map_err(told)
     }
 

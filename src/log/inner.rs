@@ -1,7 +1,5 @@
 //! What all handles of a log share: its topics, and the changes of its catalog.
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
 use crate::catalog::{Topic, Topics, read_topics, shard_ids, write_topic};
 use crate::config::{LogOptions, SyncPolicy, TopicConfig};
 use crate::env::Env;
@@ -12,6 +10,7 @@ use crate::offset::{TopicId, TopicPartition};
 use crate::storage::opening::Opening;
 use crate::storage::partition::Keeping;
 use crate::storage::store::{PartitionShard, Store};
+use crate::sync::channel::{Receiver, Sender, bounded};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
 /// What all handles of a log share.
@@ -140,6 +139,7 @@ impl Inner {
     /// Takes a topic out of use that may be deleted or not; it must not take records any more.
     pub(super) fn disown(&self, topic: &Topic) {
         self.topics.remove(&topic.name);
+        self.groups.notice_topics();
         let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted half-way");
         for shard in &topic.state().shards {
             shard.close(&reason);
