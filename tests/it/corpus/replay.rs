@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use brooklet::testing::{Entropy, SimDisk};
+use brooklet::testing::SimDisk;
 
 use super::agree::agree;
 use crate::crash::bytes::{live, run as run_script};
