@@ -147,8 +147,17 @@ pub(crate) fn write_topic(
     id: TopicId,
     config: &TopicConfig,
 ) -> Result<Offset, Error> {
-    let entry = (name.as_str().as_bytes().to_vec(), Some(encode(id, config)));
-    journal.append(&[entry], Want::Durable)
+    let (name, value) = topic_entry(name, id, config);
+    journal.append(&[(name, Some(value))], Want::Durable)
+}
+
+/// The entry of a topic: its name, and what is known of it.
+pub(crate) fn topic_entry(
+    name: &TopicName,
+    id: TopicId,
+    config: &TopicConfig,
+) -> (Vec<u8>, Vec<u8>) {
+    (name.as_str().as_bytes().to_vec(), encode(id, config))
 }
 
 /// Removes the entry of a topic, durably.
@@ -166,13 +175,16 @@ pub(crate) fn remove_topic(journal: &Journal, name: &TopicName) -> Result<Offset
 pub(crate) fn read_topics(
     entries: &BTreeMap<Vec<u8>, Vec<u8>>,
 ) -> Result<Vec<(TopicName, TopicId, TopicConfig)>, Error> {
-    let read = |(name, value): (&Vec<u8>, &Vec<u8>)| {
-        let name = TopicName::new(std::str::from_utf8(name).ok()?).ok()?;
-        let (id, config) = decode(value)?;
-        Some((name, id, config))
-    };
     let unreadable = || Error::new(ErrorKind::Corrupt, "an entry of the catalog cannot be read");
-    entries.iter().map(|entry| read(entry).ok_or_else(unreadable)).collect()
+    let topics = entries.iter().map(|(name, value)| read_topic(name, value));
+    topics.map(|topic| topic.ok_or_else(unreadable)).collect()
+}
+
+/// Reads one entry; none if it makes no sense.
+pub(crate) fn read_topic(name: &[u8], value: &[u8]) -> Option<(TopicName, TopicId, TopicConfig)> {
+    let name = TopicName::new(std::str::from_utf8(name).ok()?).ok()?;
+    let (id, config) = decode(value)?;
+    Some((name, id, config))
 }
 
 /// ```text

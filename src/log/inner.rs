@@ -4,6 +4,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::catalog::{Topic, Topics, read_topics, shard_ids, write_topic};
 use crate::config::{LogOptions, SyncPolicy, TopicConfig};
+use crate::env::Env;
 use crate::error::{Error, ErrorKind};
 use crate::group::registry::Groups;
 use crate::name::TopicName;
@@ -16,6 +17,8 @@ use crate::sync::{Arc, AtomicBool, Ordering};
 /// What all handles of a log share.
 pub(super) struct Inner {
     pub(super) store: Arc<Store>,
+    /// The world that backups go to, if it is not the disk.
+    pub(super) elsewhere: Option<Env>,
     pub(super) options: LogOptions,
     pub(super) topics: Arc<Topics>,
     pub(super) groups: Arc<Groups>,

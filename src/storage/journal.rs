@@ -8,20 +8,18 @@
 //!
 //! Entries are kept in memory by key. Owners decode them once, at open, and keep their own view.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::SyncPolicy;
 use crate::env::{Access, Env, File};
 use crate::error::{Error, ErrorKind, Fate};
-use crate::format::batch::{Batch, BatchBuilder, Fit, LayDown};
+use crate::format::batch::{Batch, LayDown};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, Place};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
 use crate::format::layout::{JournalKind, NEXT_JOURNAL, journal_name, parse_journal_name};
 use crate::limits::{
-    BATCH_BYTES_TARGET, BUFFER_BYTES_DEFAULT, JOURNAL_FILE_BYTES_MIN, OFFSET_MAX, RECORD_BYTES_MAX,
-    UNSYNCED_BYTES_DEFAULT,
+    BUFFER_BYTES_DEFAULT, JOURNAL_FILE_BYTES_MIN, OFFSET_MAX, UNSYNCED_BYTES_DEFAULT,
 };
 use crate::offset::{Offset, Timestamp};
 use crate::storage::buffer::BufferPool;
@@ -33,11 +31,11 @@ use crate::storage::tail::{Background, Laid, Opened, ShardOptions, Tail, WriteFa
 use crate::storage::walk::Walk;
 use crate::sync::Arc;
 
-/// The entries of a journal, by key.
-pub(crate) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(crate) mod entries;
+pub(crate) mod salvage;
 
-/// A change of one entry; no value removes it.
-pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
+pub(crate) use entries::{Change, Entries};
+use entries::{apply, encode, snapshot};
 
 /// Called before the first change of a session reaches any journal or partition.
 pub(crate) type Gate = Arc<dyn Fn() -> Result<(), Error> + Send + Sync>;
@@ -187,6 +185,11 @@ impl Journal {
         self.shard.exclusive(|tail, ends| (tail.fingerprint(ends.written_end), None))
     }
 
+    /// All entries that are written.
+    pub(crate) fn entries(&self) -> Result<Entries, Error> {
+        self.shard.exclusive(|tail, _| (tail.entries.clone(), None))
+    }
+
     /// Refuses all further changes.
     pub(crate) fn stop(&self, error: &Error) {
         self.shard.close(error);
@@ -250,10 +253,18 @@ impl SyncTarget for JournalFile {
 impl JournalTail {
     /// Makes a new, empty journal with its first file, durably.
     pub(crate) fn create(kind: JournalKind, home: &JournalHome) -> Result<Self, Error> {
-        let mut tail = Self::blank(kind, home);
-        ensure_dir(&home.env, &tail.dir, &home.root)?;
-        tail.rewrite(Offset::ZERO)?;
-        Ok(tail)
+        Self::create_with(kind, home, Entries::new())
+    }
+
+    /// The same, with entries in it.
+    pub(crate) fn create_with(
+        kind: JournalKind,
+        home: &JournalHome,
+        entries: Entries,
+    ) -> Result<Self, Error> {
+        let end = Offset::new(entries.len() as u64);
+        let tail = Self { entries, end, ..Self::blank(kind, home) };
+        tail.renew(home)
     }
 
     /// Writes a journal that was found anew, durably, and its directory's name with it.
@@ -280,6 +291,13 @@ impl JournalTail {
     /// The entries that were read.
     pub(crate) fn entries(&self) -> &Entries {
         &self.entries
+    }
+
+    /// Puts other entries in the place of those that were read.
+    pub(crate) fn replace(&mut self, entries: Entries) {
+        // Each entry of a snapshot takes one offset.
+        self.end = self.end.max(Offset::new(entries.len() as u64));
+        self.entries = entries;
     }
 
     /// Has the state written as a new file before the next change.
@@ -411,12 +429,7 @@ impl JournalTail {
         let mut bytes = head.encode().to_vec();
         let count = self.entries.len() as u64;
         let mut at = Offset::new(end.value().saturating_sub(count));
-        let mut batches = snapshot(&self.entries)?;
-        if batches.is_empty() && end > Offset::ZERO {
-            // No entries are a frame of none: a file without a first frame has lost its snapshot.
-            batches.push(BatchBuilder::with_capacity(HEADER_BYTES).finish());
-        }
-        for mut batch in batches {
+        for mut batch in snapshot(&self.entries, end)? {
             let lay_down = LayDown { base_offset: at, durable_end: at, append_time: created };
             at = batch.lay_down(place.seed(), lay_down).end_offset();
             bytes.extend_from_slice(batch.bytes());
@@ -541,52 +554,6 @@ impl Tail for JournalTail {
         }
         Ok(Laid { view: None, target: file, synced_before })
     }
-}
-
-fn apply<'a>(entries: &mut Entries, changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => entries.insert(key.to_vec(), value.to_vec()),
-            None => entries.remove(key),
-        };
-    }
-}
-
-fn encode(changes: &[Change]) -> Result<Batch, Error> {
-    let mut builder = BatchBuilder::with_capacity(HEADER_BYTES + 64 * changes.len());
-    for (key, value) in changes {
-        if push(&mut builder, key, value.as_deref(), RECORD_BYTES_MAX)? == Fit::NextBatch {
-            let text = "the change is too large for one entry";
-            return Err(Error::new(ErrorKind::InvalidConfig, text));
-        }
-    }
-    Ok(builder.finish())
-}
-
-/// All entries as batches of moderate size.
-fn snapshot(entries: &Entries) -> Result<Vec<Batch>, Error> {
-    let mut batches = Vec::new();
-    let mut builder = BatchBuilder::with_capacity(BATCH_BYTES_TARGET);
-    for (key, value) in entries {
-        if push(&mut builder, key, Some(value), BATCH_BYTES_TARGET)? == Fit::NextBatch {
-            let full = BatchBuilder::with_capacity(BATCH_BYTES_TARGET);
-            batches.push(std::mem::replace(&mut builder, full).finish());
-            let _ = push(&mut builder, key, Some(value), BATCH_BYTES_TARGET)?;
-        }
-    }
-    if !builder.is_empty() {
-        batches.push(builder.finish());
-    }
-    Ok(batches)
-}
-
-fn push(
-    builder: &mut BatchBuilder,
-    key: &[u8],
-    value: Option<&[u8]>,
-    limit: usize,
-) -> Result<Fit, Error> {
-    builder.push_entry(key, value, limit)
 }
 
 /// Makes a directory durably, if it is not there.

@@ -210,7 +210,7 @@ impl PartitionLog {
         self.end = row.durable_end.max(row.start);
         for (key, segment) in &self.rows.segments {
             let (end, bytes) = match segment.state {
-                SegmentRowState::Sealed => (segment.end, segment.bytes),
+                SegmentRowState::Sealed | SegmentRowState::Lost => (segment.end, segment.bytes),
                 SegmentRowState::Active if (row.scan_from.base, row.scan_from.salt) == *key => {
                     (row.durable_end, row.scan_from.position)
                 }

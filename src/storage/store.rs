@@ -155,6 +155,11 @@ impl Store {
         self.committer.request_after(delay, job);
     }
 
+    /// The directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.ground.root
+    }
+
     pub(crate) fn env(&self) -> &Env {
         &self.ground.env
     }

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use brooklet::testing::SimDisk;
+use brooklet::testing::{SimDisk, verify};
 use brooklet::{Error, ErrorKind, Log, Record};
 
 use super::history::{
-    History, OTHER, Stop, TOPIC, appends, journal_path, open_log, read_all, shown,
+    History, OTHER, Stop, TOPIC, appends, journal_path, log_dir, open_log, read_all, shown,
 };
 use crate::format::parser::parse;
 
@@ -21,14 +21,20 @@ fn told(log: &Log) -> Result<String, Error> {
 /// Opens a log with a damaged journal: all of it is there, or the open fails and names the file.
 fn identical_or_refused(disk: &SimDisk, journal: &Path, whole: &str, case: &str) -> bool {
     let before = disk.snapshot();
+    let verified = verify(&disk.env(), log_dir(disk));
     match open_log(disk) {
         Ok(log) => {
+            assert!(verified.unwrap().is_whole(), "{case}");
             let found = told(&log).unwrap_or_else(|error| panic!("{case}: {error}"));
             assert!(found == whole, "{case}: {found}");
             appends(&log, OTHER, 1);
             true
         }
         Err(error) => {
+            match verified {
+                Ok(verified) => assert!(!verified.is_whole(), "{case}: {error}"),
+                Err(refused) => assert_eq!(refused.kind(), ErrorKind::NotALog, "{case}"),
+            }
             let typed = [ErrorKind::Corrupt, ErrorKind::NotALog, ErrorKind::UnsupportedVersion];
             assert!(typed.contains(&error.kind()), "{case}: {error}");
             assert_eq!(error.path(), Some(journal), "{case}: {error}");
