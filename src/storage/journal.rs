@@ -429,12 +429,7 @@ impl JournalTail {
         let mut bytes = head.encode().to_vec();
         let count = self.entries.len() as u64;
         let mut at = Offset::new(end.value().saturating_sub(count));
-        let mut batches = snapshot(&self.entries)?;
-        if batches.is_empty() && end > Offset::ZERO {
-            // No entries are a frame of none: a file without a first frame has lost its snapshot.
-            batches.push(BatchBuilder::with_capacity(HEADER_BYTES).finish());
-        }
-        for mut batch in batches {
+        for mut batch in snapshot(&self.entries, end)? {
             let lay_down = LayDown { base_offset: at, durable_end: at, append_time: created };
             at = batch.lay_down(place.seed(), lay_down).end_offset();
             bytes.extend_from_slice(batch.bytes());

@@ -7,11 +7,14 @@
 
 use std::path::{Path, PathBuf};
 
+use brooklet::Verification;
+use brooklet::testing::verify;
+
 use super::agree::compare;
 use super::bases::{Base, bases};
 use super::feed::Feed;
 use super::forge::{fields, mend};
-use super::world::{Seen, check_sighted, disk_with, go_on, look_at, open_on, place_of};
+use super::world::{Seen, check_sighted, disk_with, go_on, log_dir, look_at, open_on, place_of};
 use crate::format::directory::{Files, read};
 
 /// Mutates one of the bases as the input says, and opens what comes of it.
@@ -41,8 +44,12 @@ pub(crate) fn run(data: &[u8]) {
 pub(crate) fn look(files: &Files, read_only: bool, base: Option<&Base>, story: &str) {
     let disk = disk_with(files);
     let before = disk.snapshot();
+    let verified = read_only.then(|| verify(&disk.env(), log_dir(&disk)));
     let opened = open_on(&disk, read_only);
     let seen = opened.as_ref().map(look_at);
+    if let (Some(Ok(verified)), Ok(seen), Some(_)) = (verified, &seen, base) {
+        check_verified(&verified, seen, story);
+    }
     match (&seen, base) {
         (Ok(seen), Some(base)) => {
             check_written(seen, base, story);
@@ -60,6 +67,18 @@ pub(crate) fn look(files: &Files, read_only: bool, base: Option<&Base>, story: &
     }
     assert_eq!(disk.escapes(), 0, "paths led out of the root");
     assert!(!read_only || disk.snapshot() == before, "a log that is only read was changed");
+}
+
+/// A directory that is found whole can be read without a gap.
+fn check_verified(verified: &Verification, seen: &Seen, story: &str) {
+    for ((topic, number), shown) in &seen.partitions {
+        let Ok(shown) = shown else { continue };
+        let lost = shown.end - shown.start - shown.records.len() as u64;
+        assert!(
+            lost == 0 || !verified.is_whole(),
+            "{story}: whole, but {topic}/{number} lacks {lost}"
+        );
+    }
 }
 
 /// Every record that is shown was written at that offset.

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use brooklet::testing::verify;
+
 use super::feed::Feed;
 use super::forge::mend;
-use super::world::{check_sighted, disk_with, go_on, look_at, open_on, place_of};
+use super::world::{check_sighted, disk_with, go_on, log_dir, look_at, open_on, place_of};
 use crate::format::directory::Files;
 
 /// Opens what the input makes up, reads everything, and goes on with it.
@@ -16,6 +18,10 @@ pub(crate) fn run(data: &[u8]) {
     for read_only in [true, false] {
         let disk = disk_with(&files);
         let before = disk.snapshot();
+        if read_only {
+            // Whatever it says, it comes to an end and changes nothing.
+            let _ = verify(&disk.env(), log_dir(&disk));
+        }
         if let Ok(log) = open_on(&disk, read_only) {
             check_sighted(&look_at(&log), &files);
             // It may refuse, and must not break.

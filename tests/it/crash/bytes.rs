@@ -36,7 +36,7 @@ pub(crate) fn live(data: &[u8], mut look: impl FnMut(&SimDisk)) -> Result<(), St
         if life.disk.is_off() || kind == CRASH {
             crashes += 1;
             let policy = CrashPolicy::ALL[usize::from(feed.next()) % CrashPolicy::ALL.len()];
-            life = life.crash(policy, FIRST_SEED + u64::from(feed.next()));
+            life = life.crash(policy, FIRST_SEED * crashes + u64::from(feed.next()));
             life.disk = small(life.disk);
             if crashes < CRASHES_MAX && feed.next().is_multiple_of(4) {
                 life.disk.power_off_at(u64::from(feed.next()));
@@ -76,7 +76,7 @@ fn small(disk: SimDisk) -> SimDisk {
 const FIRST_SEED: u64 = 1_000;
 const CRASH: u8 = 30;
 const CRASH_LATER: u8 = 31;
-const CRASHES_MAX: usize = 3;
+const CRASHES_MAX: u64 = 3;
 const STEPS_MAX: usize = 24;
 const TOPICS: [&str; 2] = ["orders", "clicks"];
 
