@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use brooklet::{Error, ErrorKind, Log, LogOptions, Record, TopicConfig};
+use brooklet::{Error, ErrorKind, Log, LogOptions, Record, Repair, TopicConfig};
 
 use super::tools::{Need, able, in_memory, run, sample};
 
@@ -215,10 +215,14 @@ fn is_ignored(
     let at = scene.place(place);
     scene.put(stranger, &at);
     let before = scene.outside();
+    let _ = Log::verify_dir(&scene.log);
     let went = use_it(&scene.log, read_only);
+    let is_there = is_stranger(&at);
+    if !read_only {
+        let plan = LogOptions::new().repair(&scene.log);
+        let _ = plan.and_then(|plan| plan.choose_all(Repair::KeepReadable).apply());
+    }
     assert_eq!(scene.outside(), before, "{case}: it was led outside: {went:?}");
-    let kind = fs::symlink_metadata(at).map(|found| found.file_type());
-    let is_there = kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir());
     if fares == Fares::Ignored {
         // What has the name of one of the log's own files goes with its topic: the link, that is, and
         // not what it leads to.
@@ -247,6 +251,11 @@ fn is_ignored(
         assert!(known.contains(&error.kind()), "{case}: {error:?}");
     }
     false
+}
+
+fn is_stranger(path: &Path) -> bool {
+    let kind = fs::symlink_metadata(path).map(|found| found.file_type());
+    kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir())
 }
 
 /// A data directory that is a link to a larger disk, as people have them, could not be used.
