@@ -194,7 +194,7 @@ pub(crate) fn read_topic(name: &[u8], value: &[u8]) -> Option<(TopicName, TopicI
 ///  of a topic that is not plain also:
 ///  role u8 | length of topic u8 | length of group u8 | topic … | group …
 /// ```
-fn encode(id: TopicId, config: &TopicConfig) -> Vec<u8> {
+pub(crate) fn encode(id: TopicId, config: &TopicConfig) -> Vec<u8> {
     let (kind, interval) = match config.sync_policy() {
         SyncPolicy::Always => (0, 0),
         SyncPolicy::Every(interval) => (1, millis(interval)),
@@ -226,7 +226,8 @@ fn encode(id: TopicId, config: &TopicConfig) -> Vec<u8> {
 
 const WORDS: usize = 13;
 
-fn decode(value: &[u8]) -> Option<(TopicId, TopicConfig)> {
+/// Reads the value of an entry; none if it makes no sense.
+pub(crate) fn decode(value: &[u8]) -> Option<(TopicId, TopicConfig)> {
     let (words, role) = value.split_at_checked(WORDS * size_of::<u64>())?;
     let (slots, []) = words.as_chunks::<8>() else { return None };
     let slots: &[[u8; 8]; WORDS] = slots.try_into().ok()?;

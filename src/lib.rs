@@ -92,6 +92,8 @@ pub mod dlq;
 mod env;
 mod error;
 mod format;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod glob;
 mod group;
 #[cfg(feature = "json")]

@@ -85,15 +85,16 @@ impl Log {
         LogOptions::new().open_in_memory()
     }
 
+    #[cfg(feature = "testing")]
     pub(crate) fn open_in(env: &Env, dir: &Path, options: LogOptions) -> Result<Self, Error> {
-        Self::open_between(env, env, dir, options)
+        Self::open_from(env, dir, Some(env.clone()), options)
     }
 
-    /// Opens a log in one world whose backups go to another.
-    fn open_between(
+    /// The same for a log whose backups go to another world, or to the disk.
+    fn open_from(
         env: &Env,
-        elsewhere: &Env,
         dir: &Path,
+        elsewhere: Option<Env>,
         options: LogOptions,
     ) -> Result<Self, Error> {
         let told = |error: Error| error.during(format_args!("open {}", dir.display()));
@@ -106,7 +107,7 @@ impl Log {
         store.follow(Arc::clone(&groups) as Arc<dyn Positions>);
         let inner = Inner {
             store,
-            elsewhere: elsewhere.clone(),
+            elsewhere,
             options,
             topics,
             groups,
@@ -231,10 +232,12 @@ impl Log {
             return Err(told(error));
         }
         self.inner.topics.remove(&topic.name);
+        // Consumers are told before anything of it is taken away: a poll that finds it gone counts on
+        // its group to say so, whatever becomes of the files.
+        self.inner.groups.notice_topics();
         let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted");
         self.inner.store.drop_topic(topic.id, &reason).map_err(told)?;
         self.inner.topics.forget(topic.id);
-        self.inner.groups.notice_topics();
         self.inner.groups.forget_topic(topic.id).map_err(told)
     }
 
@@ -443,7 +446,7 @@ impl LogOptions {
     /// As for [`Log::open`], and `InvalidConfig`.
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Log, Error> {
         let dir = dir.as_ref();
-        Log::open_in(&disk::env_within(dir), dir, self)
+        Log::open_from(&disk::env_within(dir), dir, None, self)
     }
 
     /// Opens a log in memory.
@@ -451,7 +454,7 @@ impl LogOptions {
     /// # Errors
     /// `InvalidConfig`.
     pub fn open_in_memory(self) -> Result<Log, Error> {
-        Log::open_between(&memory::env(), &disk::env(), Path::new("/log"), self)
+        Log::open_from(&memory::env(), Path::new("/log"), None, self)
     }
 }
 

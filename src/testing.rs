@@ -12,6 +12,8 @@
 //!   up, lie about a sync, hold syncs at a gate, and be damaged while nobody looks. The same seed
 //!   and the same calls give the same bytes.
 //!
+//! [`checker`] judges what a log did against what it promises.
+//!
 //! # Examples
 //! A file that was synced in a directory that was not is lost with the power:
 //! ```
@@ -34,6 +36,7 @@
 //! ```
 
 mod bus;
+pub mod checker;
 mod crew;
 mod faults;
 mod letters;

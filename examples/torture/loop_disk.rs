@@ -108,7 +108,9 @@ impl LoopDisk {
 
     /// Loses the power: nothing more is written, and what was not synced is gone.
     ///
-    /// Whoever has files open there must be dead by then; the disk is not mounted afterwards.
+    /// Whoever has files open there must be dead by then, and the disk is not mounted afterwards. A
+    /// sync that is under way at this very moment can be answered with success by the kernel though
+    /// nothing of it was written: that would be this instrument's fault, and no disk's.
     pub(crate) fn cut_power(&mut self) -> io::Result<()> {
         shut_down(&File::open(&self.root)?)?;
         run(command("umount").arg(&self.root))?;

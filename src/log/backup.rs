@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Log;
 use crate::catalog::{Topic, topic_entry};
+use crate::env::disk;
 use crate::error::Error;
 use crate::format::layout::partition_dir;
 use crate::group::offsets::retain_topics;
@@ -59,7 +60,8 @@ impl Log {
     }
 
     fn backup_to(&self, root: &Path) -> Result<BackupReport, Error> {
-        let env = &self.inner.elsewhere;
+        let elsewhere = self.inner.elsewhere.clone();
+        let env = &elsewhere.unwrap_or_else(|| disk::env_within(root));
         let home = JournalHome {
             env: env.clone(),
             root: root.to_path_buf(),

@@ -209,8 +209,7 @@ impl Books {
         }
         let Some(clean) = &self.state.clean else { return };
         for journal in [&self.catalog, &self.offsets].into_iter().flatten() {
-            let is_whole = journal.damage.is_empty() && journal.torn_at.is_none();
-            if is_whole && let Err(error) = check_fingerprint(clean, &journal.journal) {
+            if let Err(error) = check_fingerprint(clean, &journal.journal) {
                 let found =
                     note(FindingKind::Contradiction, &journal.journal.path(), error.reason());
                 self.disagreements.push(Finding { byte: error.byte(), ..found });

@@ -14,11 +14,13 @@ use std::path::{Path, PathBuf};
 use crate::config::SyncPolicy;
 use crate::env::{Access, Env, File};
 use crate::error::{Error, ErrorKind, Fate};
-use crate::format::batch::{Batch, LayDown};
+use crate::format::batch::{Batch, BatchBuilder, LayDown};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, Place};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
 use crate::format::layout::{JournalKind, NEXT_JOURNAL, journal_name, parse_journal_name};
-use crate::limits::{BUFFER_BYTES_DEFAULT, JOURNAL_FILE_BYTES_MIN, UNSYNCED_BYTES_DEFAULT};
+use crate::limits::{
+    BUFFER_BYTES_DEFAULT, JOURNAL_FILE_BYTES_MIN, OFFSET_MAX, UNSYNCED_BYTES_DEFAULT,
+};
 use crate::offset::{Offset, Timestamp};
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Ends, Refusal, SyncTarget, Want};
@@ -374,8 +376,17 @@ impl JournalTail {
         })?;
         let seed = self.place().seed();
         let mut first = [0; HEADER_BYTES];
-        file.read_at(&mut first, HEAD_BYTES as u64).map_err(failed)?;
-        let base = FrameHeader::decode(&first, seed).map_or(head.mark, |first| first.base_offset);
+        let read = file.read_at(&mut first, HEAD_BYTES as u64).map_err(failed)?;
+        let base = match FrameHeader::decode(first.get(..read).unwrap_or_default(), seed) {
+            Ok(first) => first.base_offset,
+            // A file that was never anything but new begins with whatever comes first.
+            Err(_) if head.mark == Offset::ZERO => head.mark,
+            // Where the snapshot begins is not known, and all of it was durable.
+            Err(reason) => {
+                let lost = Offset::ZERO..head.mark;
+                return Err(Error::corrupt(&path, HEAD_BYTES as u64, lost, reason.to_string()));
+            }
+        };
         let len = file.len().map_err(failed)?;
         let pool = BufferPool::new();
         let start = (HEAD_BYTES as u64, base.min(head.mark));
@@ -392,6 +403,10 @@ impl JournalTail {
             return Err(Error::corrupt(&path, position, end..found.known_mark, reason));
         }
         (self.position, self.end) = found.good;
+        if self.end.value() > OFFSET_MAX {
+            let text = "no journal holds so many changes";
+            return Err(Error::corrupt(&path, self.position, self.end..self.end, text));
+        }
         self.limit = len;
         Ok(found.damage.is_some())
     }
@@ -403,7 +418,10 @@ impl JournalTail {
     /// Writes all entries into a new file and makes it the journal; `end` is where the next change
     /// goes.
     fn rewrite(&mut self, end: Offset) -> Result<(), Error> {
-        let generation = self.generation + 1;
+        let Some(generation) = self.generation.checked_add(1) else {
+            let text = "no number is left for the next file";
+            return Err(Error::at_path(ErrorKind::Corrupt, &self.path(), text));
+        };
         let salt = entropy_u32(&self.env);
         let place = Place { shard: self.kind.shard(), base: Offset::new(generation), salt };
         let created = Timestamp::from_millis(self.env.clock.wall_millis());
@@ -411,7 +429,7 @@ impl JournalTail {
         let mut bytes = head.encode().to_vec();
         let count = self.entries.len() as u64;
         let mut at = Offset::new(end.value().saturating_sub(count));
-        for mut batch in snapshot(&self.entries)? {
+        for mut batch in snapshot(&self.entries, end)? {
             let lay_down = LayDown { base_offset: at, durable_end: at, append_time: created };
             at = batch.lay_down(place.seed(), lay_down).end_offset();
             bytes.extend_from_slice(batch.bytes());

@@ -371,6 +371,30 @@ fn decode_entry(state: &mut ManifestState, key: &[u8], value: &[u8]) -> Option<(
     Some(())
 }
 
+/// Checks that an entry which can be read is written as it was read.
+#[cfg(any(fuzzing, test))]
+#[expect(clippy::unwrap_used, reason = "a door for the fuzzer, which looks for what breaks it")]
+pub(crate) fn check_entry(key: &[u8], value: &[u8]) {
+    let mut state = ManifestState::default();
+    if decode_entry(&mut state, key, value).is_none() {
+        return;
+    }
+    let mut again = ManifestState::default();
+    if let Some(clean) = &state.clean {
+        decode_entry(&mut again, CLEAN_KEY, &encode_clean(clean)).unwrap();
+        assert_eq!(again.clean, state.clean);
+    }
+    for (shard, rows) in &state.partitions {
+        let own = Row::Partition(*shard, rows.row);
+        let segments = rows.segments.iter().map(|(key, row)| Row::Segment(*shard, *key, *row));
+        for row in segments.chain([own]) {
+            let (key, value) = encode_row(&row);
+            decode_entry(&mut again, &key, &value.unwrap()).unwrap();
+        }
+    }
+    assert_eq!(again.partitions, state.partitions);
+}
+
 fn words<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
     let (slots, rest) = bytes.as_chunks::<8>();
     let slots: &[[u8; 8]; N] = slots.try_into().ok()?;

@@ -11,6 +11,8 @@ pub(crate) mod files;
 pub(crate) mod journal;
 pub(crate) mod judge;
 pub(crate) mod manifest;
+#[cfg(all(test, loom))]
+mod models;
 pub(crate) mod opening;
 pub(crate) mod partition;
 pub(crate) mod recovery;

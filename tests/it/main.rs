@@ -10,6 +10,8 @@
 mod api;
 mod async_face;
 mod bus;
+mod checker;
+mod corpus;
 mod crash;
 mod damage;
 mod env;

@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::format::batch::{Batch, BatchBuilder, Fit};
 use crate::format::frame::HEADER_BYTES;
 use crate::limits::{BATCH_BYTES_TARGET, RECORD_BYTES_MAX};
+use crate::offset::Offset;
 
 /// The entries of a journal, by key.
 pub(crate) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -38,8 +39,11 @@ pub(super) fn encode(changes: &[Change]) -> Result<Batch, Error> {
     Ok(builder.finish())
 }
 
-/// All entries as batches of moderate size.
-pub(super) fn snapshot(entries: &Entries) -> Result<Vec<Batch>, Error> {
+/// All entries as batches of moderate size, in a journal of so many changes.
+///
+/// No entries are a batch of none, unless nothing was ever changed: a file that has no first frame
+/// has lost its snapshot.
+pub(super) fn snapshot(entries: &Entries, end: Offset) -> Result<Vec<Batch>, Error> {
     let mut batches = Vec::new();
     let mut builder = BatchBuilder::with_capacity(BATCH_BYTES_TARGET);
     for (key, value) in entries {
@@ -49,7 +53,7 @@ pub(super) fn snapshot(entries: &Entries) -> Result<Vec<Batch>, Error> {
             let _ = push(&mut builder, key, Some(value), BATCH_BYTES_TARGET)?;
         }
     }
-    if !builder.is_empty() {
+    if !builder.is_empty() || (batches.is_empty() && end > Offset::ZERO) {
         batches.push(builder.finish());
     }
     Ok(batches)

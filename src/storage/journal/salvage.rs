@@ -116,7 +116,8 @@ impl JournalTail {
         Ok(match first {
             Some(first) if way.is_headless => first.base_offset,
             Some(first) => first.base_offset.min(way.known_mark),
-            None => way.known_mark,
+            // Where the snapshot begins is not known, and all of it was durable.
+            None => Offset::ZERO,
         })
     }
 

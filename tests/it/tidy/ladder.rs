@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 10] = [
         "env/clock",
         "env/chance",
         "env",
-        "sync",
+        "sync/*",
     ],
     &["role", "json", "record", "error"],
     &[
@@ -34,6 +34,7 @@ const FLOORS: [&[&str]; 10] = [
         "format/layout",
     ],
     &[
+        "storage/models/*",
         "storage/backup",
         "storage/store",
         "storage/disposal",
@@ -79,7 +80,7 @@ const FLOORS: [&[&str]; 10] = [
     &["stream", "consumer/*", "reader", "reset"],
     &["log/*"],
     &["dlq/*"],
-    &["testing/*", "worker/*"],
+    &["fuzzing", "testing/*", "worker/*"],
     &["lib"],
 ];
 
