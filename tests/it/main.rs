@@ -17,6 +17,7 @@ mod faults;
 mod format;
 mod full;
 mod groups;
+mod pace;
 mod processes;
 mod quakes;
 mod sim;
