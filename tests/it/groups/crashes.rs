@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use brooklet::testing::{CrashPolicy, Fault, Repeat, SimDisk, open};
+use brooklet::testing::{CrashPolicy, Fault, Op, Repeat, SimDisk, open};
 use brooklet::{
     Acks, CommittedOffset, Consumer, Error, ErrorKind, Log, LogOptions, Offset, Record, SyncPolicy,
     TopicConfig, TopicPartition,
@@ -375,6 +375,25 @@ fn a_commit_can_fail_at_any_operation_and_the_next_one_heals_it() {
             }
         }
     }
+}
+
+/// The next owner would skip what the journal has refused to note.
+#[test]
+fn the_next_owner_begins_where_the_commit_that_stands_is() {
+    let mut life = Life::new(SimDisk::new(7));
+    life.run(&WHOLE[..5]);
+    let mut consumer = life.join().unwrap();
+    life.read(&mut consumer).unwrap();
+    let is_offsets = |op: &Op| op.path.starts_with("/sim/log/offsets");
+    life.disk.fail_when(is_offsets, Fault::Eio, Repeat::Forever);
+    life.commit(&consumer).unwrap_err();
+    assert!(life.disk.fired() > 0, "the fault never fired");
+    life.disk.clear_faults();
+    let read = std::mem::take(&mut life.seen);
+    drop(consumer);
+    let mut next = life.join().unwrap();
+    life.read(&mut next).unwrap();
+    assert_eq!((life.seen.len(), &life.seen), (25, &read));
 }
 
 /// A full disk would keep everybody from committing what is done.
