@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::config::SyncPolicy;
 use crate::env::{Access, Env, File};
 use crate::error::{Error, ErrorKind, Fate};
-use crate::format::batch::{Batch, BatchBuilder, LayDown};
+use crate::format::batch::{Batch, LayDown};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, Place};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
 use crate::format::layout::{JournalKind, NEXT_JOURNAL, journal_name, parse_journal_name};

@@ -20,6 +20,7 @@ mod format;
 mod full;
 mod groups;
 mod machine;
+mod pace;
 mod processes;
 mod quakes;
 mod sim;
