@@ -5,7 +5,7 @@ use crate::format::batch::{Records, StoredBatch};
 use crate::offset::{Offset, StartAt, TopicPartition};
 use crate::record::RecordRef;
 use crate::storage::store::PartitionShard;
-use crate::storage::view::{Bookmark, View};
+use crate::storage::view::{Bookmark, Missing, View};
 use crate::storage::waiter::Waiter;
 use crate::sync::Arc;
 
@@ -55,15 +55,17 @@ impl Cursor {
         shard.ensure_open()?;
         loop {
             let incarnation = shard.incarnation();
-            match position_of(&shard, start) {
-                Err(error) if looks_again(&shard, &error, incarnation)? => {}
-                Err(error) => return Err(error),
-                Ok(position) => {
-                    let mut cursor = Self::at(partition, shard, position);
-                    cursor.incarnation = incarnation;
-                    return Ok(cursor);
+            let position = match position_of(&shard, start, Missing::Told) {
+                Err(error) if looks_again(&shard, &error, incarnation)? => continue,
+                // Like a damaged batch: no record of it can be told to be the first one.
+                Err(error) if error.kind() == ErrorKind::MissingSegment => {
+                    position_of(&shard, start, Missing::PassedOver)?
                 }
-            }
+                position => position?,
+            };
+            let mut cursor = Self::at(partition, shard, position);
+            cursor.incarnation = incarnation;
+            return Ok(cursor);
         }
     }
 
@@ -233,7 +235,7 @@ impl Cursor {
 }
 
 /// The offset that `start` names.
-fn position_of(shard: &PartitionShard, start: StartAt) -> Result<Offset, Error> {
+fn position_of(shard: &PartitionShard, start: StartAt, missing: Missing) -> Result<Offset, Error> {
     let (view, end) = shard.observe(|commit, view, _| (Arc::clone(view), commit.visible_end()));
     match start {
         StartAt::Earliest => Ok(view.start),
@@ -242,7 +244,9 @@ fn position_of(shard: &PartitionShard, start: StartAt) -> Result<Offset, Error> 
             Err(Error::out_of_range(offset, view.start..end))
         }
         StartAt::Offset(offset) => Ok(offset),
-        StartAt::Timestamp(time) => Ok(view.find_time(time, view.start, end)?.unwrap_or(end)),
+        StartAt::Timestamp(time) => {
+            Ok(view.find_time(time, (view.start, end), missing)?.unwrap_or(end))
+        }
     }
 }
 

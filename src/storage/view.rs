@@ -44,6 +44,15 @@ pub(crate) struct Bookmark {
     mark: Mark,
 }
 
+/// What a search does where a segment is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// It says so: the view may be older than the removal of the file.
+    Told,
+    /// It goes on behind it.
+    PassedOver,
+}
+
 impl View {
     /// Reads batches from the one that holds `from` on; `from` is within `start..visible_end`.
     pub(crate) fn fetch(
@@ -70,13 +79,13 @@ impl View {
         Ok((chunk, bookmark))
     }
 
-    /// The first offset at `from` or behind it whose record is of `time` or later; what is damaged or
-    /// missing is passed over.
+    /// The first offset at `from` or behind it whose record is of `time` or later; what is damaged is
+    /// passed over.
     pub(crate) fn find_time(
         &self,
         time: Timestamp,
-        from: Offset,
-        visible_end: Offset,
+        (from, visible_end): (Offset, Offset),
+        missing: Missing,
     ) -> Result<Option<Offset>, Error> {
         for candidate in &self.segments {
             let extent = candidate.extent(visible_end);
@@ -89,8 +98,9 @@ impl View {
             match found {
                 Ok(None) => {}
                 Ok(Some(found)) => return Ok(Some(found)),
-                // Like a damaged batch: no record of it can be told to be the first one.
-                Err(error) if error.kind() == ErrorKind::MissingSegment => {}
+                Err(error)
+                    if missing == Missing::PassedOver
+                        && error.kind() == ErrorKind::MissingSegment => {}
                 Err(error) => return Err(error),
             }
         }
