@@ -2,6 +2,7 @@
 
 use crate::catalog::{Topic, Topics, read_topics, shard_ids, write_topic};
 use crate::config::{LogOptions, SyncPolicy, TopicConfig};
+use crate::env::Env;
 use crate::error::{Error, ErrorKind};
 use crate::group::registry::Groups;
 use crate::name::TopicName;
@@ -15,6 +16,8 @@ use crate::sync::{Arc, AtomicBool, Ordering};
 /// What all handles of a log share.
 pub(super) struct Inner {
     pub(super) store: Arc<Store>,
+    /// The world that backups go to, if it is not the disk.
+    pub(super) elsewhere: Option<Env>,
     pub(super) options: LogOptions,
     pub(super) topics: Arc<Topics>,
     pub(super) groups: Arc<Groups>,
@@ -78,7 +81,7 @@ impl Inner {
     pub(super) fn create(&self, name: TopicName, config: TopicConfig) -> Result<(), Error> {
         let config = self.with_defaults(config);
         config.check()?;
-        let id = self.store.next_topic_id();
+        let id = self.store.next_topic_id()?;
         self.store.create_partitions(&shard_ids(id, 0, config.partitions))?;
         write_topic(self.store.catalog(), &name, id, &config)?;
         let shards = self.add_shards(id, 0, &config);

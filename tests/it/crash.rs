@@ -9,6 +9,7 @@
 //! thousand seeds. With `BROOKLET_LONG=1` in the environment it is every policy, behind a kill and
 //! behind itself, and a hundred thousand seeds: about half an hour.
 
+pub(crate) mod bytes;
 mod life;
 mod oracle;
 mod random;
@@ -20,6 +21,7 @@ use brooklet::testing::{CrashPolicy, SimDisk};
 use self::life::{Life, Step};
 use self::oracle::Verdict;
 use self::script::{roomy_life, whole_life};
+use crate::pace::{share, some};
 
 /// What a program does after a crash: it opens, reads everything, and goes on.
 const RETURN: &[Step] = &[
@@ -109,6 +111,7 @@ impl Findings {
     fn check(&self, at_least: usize) {
         let shown = self.bad.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
         assert!(self.bad.is_empty(), "{} of {} went wrong:\n{shown}", self.bad.len(), self.tried);
+        let at_least = share(at_least, 500);
         assert!(self.tried >= at_least, "only {} crashes were tried", self.tried);
     }
 }
@@ -118,7 +121,7 @@ const SEED: u64 = 1;
 /// Every crash at every operation of a life.
 fn crash_everywhere(script: &[Step]) -> Findings {
     let mut findings = Findings::default();
-    for at in 0..operations(script) {
+    for at in some(0..operations(script), 37) {
         let life = interrupted(script, at);
         for (policy, seed) in crashes() {
             let mut after = life.crash(policy, seed);
@@ -171,12 +174,12 @@ fn a_second_crash_that_keeps_removals_alone_loses_nothing_either() {
 fn recover_twice(first: CrashPolicy, second: CrashPolicy) -> Findings {
     let script = whole_life();
     let mut findings = Findings::default();
-    for at in changes(&interrupted(&script, u64::MAX)) {
+    for at in some(changes(&interrupted(&script, u64::MAX)), 31) {
         let life = interrupted(&script, at);
         let after = life.crash(first, 1);
         let mut rehearsal = after.fork();
         findings.note(rehearsal.run(RECOVER), || format!("{first:?}, operation {at}"));
-        for then in changes(&rehearsal) {
+        for then in some(changes(&rehearsal), 7) {
             let mut again = after.fork();
             again.disk.power_off_at(then);
             let mut verdict = again.run(RECOVER);
@@ -204,7 +207,7 @@ fn changes(life: &Life) -> Vec<u64> {
 fn what_is_served_after_a_kill_survives_the_power_cut_behind_it() {
     let script = whole_life();
     let mut findings = Findings::default();
-    for at in 0..operations(&script) {
+    for at in some(0..operations(&script), 37) {
         let killed = interrupted(&script, at).crash(CrashPolicy::KeepAll, 1);
         let mut served = killed.fork();
         let verdict = served.run(&[Step::Open, Step::Read]);

@@ -5,3 +5,5 @@ mod books;
 mod files;
 mod footers;
 pub(crate) mod history;
+mod reopened;
+mod strangers;

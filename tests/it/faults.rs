@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use brooklet::testing::{CrashPolicy, FailedSync, Fault, Op, OpKind, Repeat, SimDisk, open};
 use brooklet::{LogOptions, Record, SyncPolicy, TopicConfig};
 
+use crate::pace::some;
 use life::Life;
 use told::{Demand, Place, Told};
 
@@ -91,7 +92,7 @@ fn any_operation_can_fail_once_and_the_session_goes_on() {
     let mut cases = 0;
     let ops = healthy_ops(true);
     let reopens = ops.iter().filter(|op| op.kind == OpKind::Lock).nth(1).unwrap().number;
-    for op in &ops {
+    for op in some(&ops, 23) {
         let demand = if op.kind == OpKind::Sync { Demand::Durable } else { Demand::Acked };
         for fault in faults_of(op.kind) {
             cases += 1;
@@ -123,7 +124,7 @@ fn is_journal(op: &Op) -> bool {
 fn a_disk_can_fail_for_good_at_any_operation() {
     let mut failures = Vec::new();
     let mut cases = 0;
-    for op in &healthy_ops(false) {
+    for op in some(&healthy_ops(false), 29) {
         for fault in [Fault::Eio, Fault::StorageFull] {
             cases += 1;
             failures.extend(case(op, fault, || {
@@ -141,7 +142,7 @@ fn a_disk_can_fail_for_good_at_any_operation() {
 fn a_disk_can_fail_for_a_while_at_any_operation() {
     let mut failures = Vec::new();
     let mut cases = 0;
-    for op in &healthy_ops(false) {
+    for op in some(&healthy_ops(false), 29) {
         for spell in [2, 9] {
             cases += 1;
             failures.extend(case(op, Fault::Eio, || {
@@ -162,7 +163,7 @@ fn a_file_can_fail_for_good_and_the_other_partitions_go_on() {
     let mut failures = Vec::new();
     let mut cases = 0;
     let mut others = 0;
-    for op in &healthy_ops(false) {
+    for op in some(&healthy_ops(false), 29) {
         for fault in [Fault::Eio, Fault::StorageFull] {
             cases += 1;
             failures.extend(case(op, fault, || {
@@ -199,7 +200,7 @@ fn a_failed_sync_is_believed_whatever_reads_show_afterwards() {
     let mut cases = 0;
     for repeat in [Repeat::Once, Repeat::Forever] {
         let mends = repeat == Repeat::Once;
-        for op in healthy_ops(mends).iter().filter(|op| op.kind == OpKind::Sync) {
+        for op in some(healthy_ops(mends).iter().filter(|op| op.kind == OpKind::Sync), 5) {
             for shows in [FailedSync::KeepsNew, FailedSync::ShowsOld] {
                 cases += 1;
                 failures.extend(case(op, Fault::Eio, || {
@@ -257,7 +258,7 @@ fn a_lost_write_back_costs_nothing_that_is_durable() {
     let mut hits = 0;
     let mut heard = 0;
     for shows in [FailedSync::KeepsNew, FailedSync::ShowsOld] {
-        for step in 0..u32::MAX {
+        for step in some(0..u32::MAX, 3) {
             let disk = SimDisk::new(SEED);
             disk.set_failed_sync(shows);
             let (lost, reached) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

@@ -81,6 +81,13 @@ impl Scene {
     }
 }
 
+/// A test that fails while it holds syncs says so, and does not wait for the threads that are held.
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.disk.release_syncs();
+    }
+}
+
 fn place() -> TopicPartition {
     TopicPartition::new(TopicName::new("t").unwrap(), PartitionId::ZERO)
 }

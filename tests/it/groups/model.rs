@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::dice::Dice;
+use crate::pace::share;
 
 mod check;
 mod committing;
@@ -111,7 +112,7 @@ fn cases(count: u64) -> Counts {
 /// Groups would lose records, hand them to two members, or forget what they have committed.
 #[test]
 fn groups_do_what_the_model_says() {
-    let count = if is_long() { 100_000 } else { 2_000 };
+    let count = share(if is_long() { 100_000 } else { 2_000 }, 20) as u64;
     let counts = cases(count);
     for what in [
         "joins",

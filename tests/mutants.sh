@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Mutates a shard of the source with cargo-mutants, and tries the fast tests on each mutant.
+#
+#   tests/mutants.sh recovery|shard|manifest|groups [K/N]
+#
+# K/N takes the Kth of N parts of the shard, counted from zero. Works on a copy of the tree under
+# $TMPDIR; with $MUTANTS_DIR set, the copy and what was built of it stay there. The result is left in
+# mutants.out beside the copy: caught.txt, missed.txt, timeout.txt, unviable.txt.
+#
+# At first the tests that know the shard best are tried; what they miss meets all of the fast tests
+# (tests/seeded/fast.txt). A mutant counts as missed that all of them miss.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+case ${1:-} in
+    recovery)
+        files=(storage/recovery storage/judge storage/scan storage/walk)
+        near=(crash:: damage:: torn:: api::keeping api::telling --skip crash::random)
+        ;;
+    shard)
+        files=(storage/shard storage/shard/work storage/commit storage/waiter)
+        near=(waiting:: async_face:: api:: faults::a_disk faults::any full::sends)
+        ;;
+    manifest)
+        files=(storage/manifest storage/journal)
+        near=(crash::a_crash_at damage::books api:: faults:: groups::crashes)
+        ;;
+    groups)
+        files=(group/offsets group/registry group/coordinator/commit group/membership)
+        near=(group:: groups::)
+        ;;
+    *)
+        echo "usage: $0 recovery|shard|manifest|groups [K/N]" >&2
+        exit 2
+        ;;
+esac
+part=${2:-0/1}
+scratch=${MUTANTS_DIR:-}
+if [ -z "$scratch" ]; then
+    scratch=$(mktemp -d "${TMPDIR:-/tmp}/brooklet-mutants.XXXXXX")
+fi
+tree=$scratch/tree
+mkdir -p "$tree"
+tar -C "$root" --exclude=./target --exclude=./.git --exclude=./fuzz/target -cf - . | tar -C "$tree" -xmf -
+export BROOKLET_FAST=1 RUST_BACKTRACE=0
+unset BROOKLET_LONG CARGO_TARGET_DIR
+
+fast=()
+while read -r line; do
+    case $line in
+        '' | '#'*) ;;
+        -*) fast+=(--skip "${line#-}") ;;
+        *) fast+=("$line") ;;
+    esac
+done < "$root/tests/seeded/fast.txt"
+
+mutate() {
+    local options=()
+    for file in "${files[@]}"; do
+        options+=(--file "src/$file.rs")
+    done
+    # Zero if all are caught, 2 if some are missed, 3 if some came to no end.
+    local code=0
+    (cd "$tree" && cargo mutants --in-place --no-shuffle --shard "$part" --output "$scratch" \
+        --colors never "${options[@]}" "$@") || code=$?
+    case $code in 0 | 2 | 3) ;; *) exit "$code" ;; esac
+}
+
+rm -rf "$scratch/mutants.out" "$scratch/mutants.out.old"
+mutate -- --lib --test it -- "${near[@]}"
+if [ -s "$scratch/mutants.out/missed.txt" ]; then
+    mutate --iterate -- --lib --test it -- "${fast[@]}"
+fi
+for what in caught missed timeout unviable; do
+    cat "$scratch/mutants.out/$what.txt" "$scratch/mutants.out/previously_$what.txt" 2> /dev/null | sort -u > "$scratch/$what.txt" || true
+    printf '%s %s\n' "$what" "$(wc -l < "$scratch/$what.txt")"
+done
