@@ -147,8 +147,17 @@ pub(crate) fn write_topic(
     id: TopicId,
     config: &TopicConfig,
 ) -> Result<Offset, Error> {
-    let entry = (name.as_str().as_bytes().to_vec(), Some(encode(id, config)));
-    journal.append(&[entry], Want::Durable)
+    let (name, value) = topic_entry(name, id, config);
+    journal.append(&[(name, Some(value))], Want::Durable)
+}
+
+/// The entry of a topic: its name, and what is known of it.
+pub(crate) fn topic_entry(
+    name: &TopicName,
+    id: TopicId,
+    config: &TopicConfig,
+) -> (Vec<u8>, Vec<u8>) {
+    (name.as_str().as_bytes().to_vec(), encode(id, config))
 }
 
 /// Removes the entry of a topic, durably.
@@ -166,13 +175,16 @@ pub(crate) fn remove_topic(journal: &Journal, name: &TopicName) -> Result<Offset
 pub(crate) fn read_topics(
     entries: &BTreeMap<Vec<u8>, Vec<u8>>,
 ) -> Result<Vec<(TopicName, TopicId, TopicConfig)>, Error> {
-    let read = |(name, value): (&Vec<u8>, &Vec<u8>)| {
-        let name = TopicName::new(std::str::from_utf8(name).ok()?).ok()?;
-        let (id, config) = decode(value)?;
-        Some((name, id, config))
-    };
     let unreadable = || Error::new(ErrorKind::Corrupt, "an entry of the catalog cannot be read");
-    entries.iter().map(|entry| read(entry).ok_or_else(unreadable)).collect()
+    let topics = entries.iter().map(|(name, value)| read_topic(name, value));
+    topics.map(|topic| topic.ok_or_else(unreadable)).collect()
+}
+
+/// Reads one entry; none if it makes no sense.
+pub(crate) fn read_topic(name: &[u8], value: &[u8]) -> Option<(TopicName, TopicId, TopicConfig)> {
+    let name = TopicName::new(std::str::from_utf8(name).ok()?).ok()?;
+    let (id, config) = decode(value)?;
+    Some((name, id, config))
 }
 
 /// ```text
@@ -182,7 +194,7 @@ pub(crate) fn read_topics(
 ///  of a topic that is not plain also:
 ///  role u8 | length of topic u8 | length of group u8 | topic … | group …
 /// ```
-fn encode(id: TopicId, config: &TopicConfig) -> Vec<u8> {
+pub(crate) fn encode(id: TopicId, config: &TopicConfig) -> Vec<u8> {
     let (kind, interval) = match config.sync_policy() {
         SyncPolicy::Always => (0, 0),
         SyncPolicy::Every(interval) => (1, millis(interval)),
@@ -214,7 +226,8 @@ fn encode(id: TopicId, config: &TopicConfig) -> Vec<u8> {
 
 const WORDS: usize = 13;
 
-fn decode(value: &[u8]) -> Option<(TopicId, TopicConfig)> {
+/// Reads the value of an entry; none if it makes no sense.
+pub(crate) fn decode(value: &[u8]) -> Option<(TopicId, TopicConfig)> {
     let (words, role) = value.split_at_checked(WORDS * size_of::<u64>())?;
     let (slots, []) = words.as_chunks::<8>() else { return None };
     let slots: &[[u8; 8]; WORDS] = slots.try_into().ok()?;

@@ -182,7 +182,7 @@ impl Cursor {
                 let closed = || self.shard.observe(|commit, _, _| commit.closed().cloned());
                 let (chunk, bookmark) = fetched.map_err(|error| closed().unwrap_or(error))?;
                 self.bookmark = Some(bookmark);
-                self.step_behind(chunk.batches).map(Some)
+                self.step_behind(chunk.batches, end).map(Some)
             }
         }
     }
@@ -215,16 +215,19 @@ impl Cursor {
         let end = until.map_or(end, |until| end.min(until));
         match tail {
             _ if from >= end => Ok(Look::Found(None)),
-            Some(batches) => Ok(Look::Found(Some(self.step_behind(batches)?))),
+            Some(batches) => Ok(Look::Found(Some(self.step_behind(batches, end)?))),
             None => Ok(Look::InFiles { view, end }),
         }
     }
 
-    fn step_behind(&mut self, batches: Vec<StoredBatch>) -> Result<Fetched, Error> {
+    /// Moves behind the batches, or to `end` where that lies within the last one: only rows that no
+    /// session wrote put the end of what can be seen there.
+    fn step_behind(&mut self, batches: Vec<StoredBatch>, end: Offset) -> Result<Fetched, Error> {
         let Some(last) = batches.last() else {
             return Err(Error::new(ErrorKind::Corrupt, "a fetch below the visible end was empty"));
         };
-        let from = std::mem::replace(&mut self.position, last.header().end_offset());
+        let end = last.header().end_offset().min(end);
+        let from = std::mem::replace(&mut self.position, end);
         Ok(Fetched { partition: self.partition.clone(), from, end: self.position, batches })
     }
 }

@@ -48,6 +48,8 @@ pub enum ErrorKind {
     AlreadyOpen,
     /// The directory holds something that is not a log.
     NotALog,
+    /// The directory has to be empty, and is not.
+    NotEmpty,
     /// The files were written by a version of the format that this build cannot read.
     UnsupportedVersion,
     /// Stored bytes fail their checksum below what was known durable.
@@ -87,6 +89,7 @@ impl ErrorKind {
             Self::Closed => "log is closed",
             Self::AlreadyOpen => "directory is already open",
             Self::NotALog => "not a log",
+            Self::NotEmpty => "directory is not empty",
             Self::UnsupportedVersion => "unsupported format version",
             Self::Corrupt => "corrupt data",
             Self::MissingSegment => "missing segment",
@@ -191,6 +194,15 @@ impl Error {
         match self.cause.kind {
             ErrorKind::OffsetOutOfRange => self.cause.offsets.clone(),
             _ => None,
+        }
+    }
+
+    /// What is wrong, without where; for whoever tells the rest in a form of its own.
+    pub(crate) fn reason(&self) -> String {
+        match (&self.cause.detail, self.io_error()) {
+            (Some(detail), Some(error)) => format!("{detail}: {error}"),
+            (Some(detail), None) => detail.clone(),
+            (None, _) => self.cause.kind.to_string(),
         }
     }
 

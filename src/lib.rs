@@ -92,6 +92,8 @@ pub mod dlq;
 mod env;
 mod error;
 mod format;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod glob;
 mod group;
 #[cfg(feature = "json")]
@@ -130,11 +132,15 @@ pub use group::description::{GroupDescription, GroupMember, GroupPartition};
 pub use group::hand_over::{HandOver, RebalanceListener};
 pub use group::offsets::CommittedOffset;
 pub use log::Log;
+pub use log::repair::RepairPlan;
 pub use name::{GroupName, InvalidName, TopicName};
 pub use offset::{Offset, PartitionId, StartAt, Timestamp, TopicPartition};
 pub use producer::{Acks, BatchReceipt, Pending, Producer, Receipt, SendAllError, SendError};
 pub use reader::{Reader, ReaderBuilder};
 pub use record::{Header, Headers, HeadersIter, Located, Record, RecordRef, StoredRecord};
+pub use report::backup::BackupReport;
+pub use report::repair::{Loss, Repair, RepairReport};
+pub use report::verification::{Finding, FindingKind, Verification};
 pub use report::{
     Ensured, LoweredCommit, Offsets, PartitionRecovery, PartitionStats, RecoveryReport, Stats,
     TopicInfo,

@@ -9,6 +9,11 @@ const MIB: usize = 1024 * KIB;
 /// Bytes in the name of a topic or a group; Kafka's number, which leaves room for a suffix.
 pub(crate) const NAME_BYTES_MAX: usize = 249;
 
+/// The offset behind the last record that a partition can have: Kafka's, whose offsets are signed.
+///
+/// No log ever gets there. An end above it was made up, and nothing is appended behind it.
+pub(crate) const OFFSET_MAX: u64 = i64::MAX as u64;
+
 /// Partitions in one topic.
 pub(crate) const PARTITIONS_MAX: u32 = 10_000;
 

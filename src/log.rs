@@ -28,10 +28,14 @@ use crate::storage::tail::Positions;
 use crate::storage::tail::{BackgroundFailure, Serve};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
+mod backup;
+mod books;
 mod closing;
 mod groups;
 mod inner;
+pub(crate) mod repair;
 mod roles;
+mod verify;
 
 use inner::{Inner, Turn};
 
@@ -40,6 +44,9 @@ use inner::{Inner, Turn};
 /// The log is let go of when the last handle is gone, producers and readers included: its threads
 /// stop and its lock is free, but nothing is synced any more. [`close`](Self::close) ends it
 /// properly and reports failures.
+///
+/// Programs that are started meanwhile inherit nothing of it. The child of a bare `fork` has copies
+/// of its descriptors and none of its threads, and must not use it.
 ///
 /// # Examples
 /// ```
@@ -78,7 +85,18 @@ impl Log {
         LogOptions::new().open_in_memory()
     }
 
+    #[cfg(feature = "testing")]
     pub(crate) fn open_in(env: &Env, dir: &Path, options: LogOptions) -> Result<Self, Error> {
+        Self::open_from(env, dir, Some(env.clone()), options)
+    }
+
+    /// The same for a log whose backups go to another world, or to the disk.
+    fn open_from(
+        env: &Env,
+        dir: &Path,
+        elsewhere: Option<Env>,
+        options: LogOptions,
+    ) -> Result<Self, Error> {
         let told = |error: Error| error.during(format_args!("open {}", dir.display()));
         options.check().map_err(told)?;
         let topics = Arc::new(Topics::default());
@@ -89,6 +107,7 @@ impl Log {
         store.follow(Arc::clone(&groups) as Arc<dyn Positions>);
         let inner = Inner {
             store,
+            elsewhere,
             options,
             topics,
             groups,
@@ -213,10 +232,12 @@ impl Log {
             return Err(told(error));
         }
         self.inner.topics.remove(&topic.name);
+        // Consumers are told before anything of it is taken away: a poll that finds it gone counts on
+        // its group to say so, whatever becomes of the files.
+        self.inner.groups.notice_topics();
         let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted");
         self.inner.store.drop_topic(topic.id, &reason).map_err(told)?;
         self.inner.topics.forget(topic.id);
-        self.inner.groups.notice_topics();
         self.inner.groups.forget_topic(topic.id).map_err(told)
     }
 
@@ -424,7 +445,8 @@ impl LogOptions {
     /// # Errors
     /// As for [`Log::open`], and `InvalidConfig`.
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Log, Error> {
-        Log::open_in(&disk::env(), dir.as_ref(), self)
+        let dir = dir.as_ref();
+        Log::open_from(&disk::env_within(dir), dir, None, self)
     }
 
     /// Opens a log in memory.
@@ -432,7 +454,7 @@ impl LogOptions {
     /// # Errors
     /// `InvalidConfig`.
     pub fn open_in_memory(self) -> Result<Log, Error> {
-        Log::open_in(&memory::env(), Path::new("/log"), self)
+        Log::open_from(&memory::env(), Path::new("/log"), None, self)
     }
 }
 

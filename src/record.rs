@@ -220,9 +220,13 @@ impl<'a> Iterator for HeadersIter<'a> {
     fn next(&mut self) -> Option<Header<'a>> {
         let left = self.left.checked_sub(1)?;
         let (fixed, rest) = self.rest.split_first_chunk::<HEADER_FIXED_BYTES>()?;
-        let [n0, n1, flags, _, v0, v1, v2, v3] = *fixed;
+        let [n0, n1, flags, zero, v0, v1, v2, v3] = *fixed;
         let name_len = usize::from(u16::from_le_bytes([n0, n1]));
         let value_len = usize::try_from(u32::from_le_bytes([v0, v1, v2, v3])).ok()?;
+        // What a later version may say here must not be read as if it said nothing.
+        if flags & !HEADER_HAS_VALUE != 0 || zero != 0 || (flags == 0 && value_len > 0) {
+            return None;
+        }
         let (name, rest) = rest.split_at_checked(name_len)?;
         let (value, rest) = rest.split_at_checked(value_len)?;
         let name = std::str::from_utf8(name).ok()?;

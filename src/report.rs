@@ -10,6 +10,10 @@ use crate::name::{GroupName, TopicName};
 use crate::offset::{Offset, TopicId, TopicPartition};
 use crate::role::TopicRole;
 
+pub(crate) mod backup;
+pub(crate) mod repair;
+pub(crate) mod verification;
+
 /// What the last session left behind, and what became of it.
 ///
 /// Partitions are recovered on first use after an unclean stop, so that a report can grow while the

@@ -12,6 +12,8 @@
 //!   up, lie about a sync, hold syncs at a gate, and be damaged while nobody looks. The same seed
 //!   and the same calls give the same bytes.
 //!
+//! [`checker`] judges what a log did against what it promises.
+//!
 //! # Examples
 //! A file that was synced in a directory that was not is lost with the power:
 //! ```
@@ -34,6 +36,7 @@
 //! ```
 
 mod bus;
+pub mod checker;
 mod crew;
 mod faults;
 mod letters;
@@ -41,10 +44,13 @@ mod options;
 mod probe;
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::config::LogOptions;
 use crate::error::Error;
 use crate::log::Log;
+use crate::log::repair::RepairPlan;
+use crate::report::verification::Verification;
 
 pub use self::bus::{TestBus, wait_for};
 pub use self::crew::Settled;
@@ -59,6 +65,22 @@ pub use crate::env::sim::{CrashPolicy, FailedSync, Fault, Op, OpKind, Repeat, Si
 pub use crate::env::{
     Access, Clock, DirEntry, Entropy, EntryKind, Env, File, Fs, Join, Lock, Spawn,
 };
+
+/// Checks a directory in a world of the caller's choice, as [`Log::verify_dir`] does on a disk.
+///
+/// # Errors
+/// As for [`Log::verify_dir`].
+pub fn verify(env: &Env, dir: impl AsRef<Path>) -> Result<Verification, Error> {
+    Log::verify_in(env, dir.as_ref())
+}
+
+/// Plans a repair in a world of the caller's choice, as [`LogOptions::repair`] does on a disk.
+///
+/// # Errors
+/// As for [`LogOptions::repair`].
+pub fn repair(env: &Env, dir: impl AsRef<Path>) -> Result<RepairPlan, Error> {
+    RepairPlan::make(env, dir.as_ref(), Duration::ZERO)
+}
 
 /// Opens a log in a world of the caller's choice.
 ///

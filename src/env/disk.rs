@@ -5,8 +5,9 @@
 //! grown methods of the same names.
 //!
 //! Others may rely on this: no open follows a final symbolic link, waits for the other end of a
-//! pipe, or hands out anything but a regular file; descriptors are not inherited by child
-//! processes; interrupted and short system calls are gone on with.
+//! pipe, or hands out anything but a regular file; nothing below the directory of the log is
+//! reached through a link; descriptors are not inherited by child processes; interrupted and short
+//! system calls are gone on with.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -26,8 +27,17 @@ use super::{Access, DirEntry, EntryKind, Env, File, Fs, Lock};
 /// The real world: this machine's files, clocks and threads.
 #[must_use]
 pub fn env() -> Env {
+    with(DiskFs { root: None })
+}
+
+/// The real world, where no link below `root` leads anywhere; `root` itself may be reached by links.
+pub(crate) fn env_within(root: &Path) -> Env {
+    with(DiskFs { root: Some(root.to_owned()) })
+}
+
+fn with(fs: DiskFs) -> Env {
     Env {
-        fs: Arc::new(DiskFs),
+        fs: Arc::new(fs),
         clock: Arc::new(SystemClock::new()),
         spawn: Arc::new(Threads),
         entropy: Arc::new(ProcessEntropy::default()),
@@ -36,16 +46,40 @@ pub fn env() -> Env {
 
 /// The file system of the operating system.
 #[derive(Debug)]
-struct DiskFs;
+struct DiskFs {
+    /// Below this, directories are directories and not links to some.
+    root: Option<PathBuf>,
+}
+
+impl DiskFs {
+    /// Refuses a path that a link below the root would lead elsewhere, its last part aside.
+    fn stay(&self, path: &Path) -> io::Result<()> {
+        path.parent().map_or(Ok(()), |parent| self.stay_in(parent))
+    }
+
+    /// The same for the path of a directory, its last part included.
+    fn stay_in(&self, dir: &Path) -> io::Result<()> {
+        let Some(root) = &self.root else { return Ok(()) };
+        let inside = dir.ancestors().take_while(|dir| *dir != root && dir.starts_with(root));
+        for dir in inside {
+            if fs::symlink_metadata(dir).is_ok_and(|found| found.is_symlink()) {
+                return Err(invalid("a link in place of a directory"));
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Fs for DiskFs {
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.stay(path)?;
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).open(path)?;
         Ok(Arc::new(DiskFile { file, path: path.to_owned() }))
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+        self.stay(path)?;
         let mut options = OpenOptions::new();
         options.read(true).write(access == Access::ReadWrite);
         let file = open_regular(path, &mut options)?;
@@ -56,24 +90,29 @@ impl Fs for DiskFs {
         if from.parent() != to.parent() {
             return Err(invalid("a rename stays within one directory"));
         }
+        self.stay(from)?;
         fs::rename(from, to)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.stay(path)?;
         fs::remove_file(path)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.stay(path)?;
         fs::create_dir(path)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.stay(path)?;
         fs::remove_dir(path)
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.stay_in(path)?;
         let mut entries = Vec::new();
-        for entry in fs::read_dir(path)? {
+        for entry in uninterrupted(|| fs::read_dir(path))? {
             let entry = entry?;
             let kind = match entry.file_type() {
                 Ok(kind) if kind.is_file() => EntryKind::File,
@@ -90,7 +129,8 @@ impl Fs for DiskFs {
 
     #[cfg(not(windows))]
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        fs::File::open(path)?.sync_all()
+        self.stay_in(path)?;
+        open_dir(path)?.sync_all()
     }
 
     /// Windows has no flush of a directory; NTFS journals its entries.
@@ -268,6 +308,28 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<fs::File> 
     }
 }
 
+/// Opens a directory, which may be reached through links, and nothing else.
+#[cfg(not(windows))]
+fn open_dir(path: &Path) -> io::Result<fs::File> {
+    let mut options = OpenOptions::new();
+    // A pipe is looked at before it could be waited for.
+    if !never_wait(&mut options) && !fs::metadata(path)?.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    let dir = options.read(true).open(path)?;
+    if dir.metadata()?.is_dir() { Ok(dir) } else { Err(ErrorKind::NotADirectory.into()) }
+}
+
+/// Asks again for as long as signals get in the way.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 fn is_something_else(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| !found.is_file())
 }
@@ -283,10 +345,10 @@ fn invalid(message: &'static str) -> io::Error {
 fn never_follow_nor_wait(options: &mut OpenOptions) -> bool {
     use std::os::unix::fs::OpenOptionsExt;
 
-    if let Some(flags) = NOFOLLOW_NONBLOCK {
-        options.custom_flags(flags);
+    if let Some((no_follow, no_wait)) = NO_FOLLOW_NO_WAIT {
+        options.custom_flags(no_follow | no_wait);
     }
-    NOFOLLOW_NONBLOCK.is_some()
+    NO_FOLLOW_NO_WAIT.is_some()
 }
 
 #[cfg(not(unix))]
@@ -294,12 +356,28 @@ fn never_follow_nor_wait(_options: &mut OpenOptions) -> bool {
     false
 }
 
-/// `O_NOFOLLOW | O_NONBLOCK`; std itself adds `O_CLOEXEC`.
+/// Asks for opens that follow links, and never wait for a pipe; false where the flag is unknown.
+#[cfg(unix)]
+fn never_wait(options: &mut OpenOptions) -> bool {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    if let Some((_, no_wait)) = NO_FOLLOW_NO_WAIT {
+        options.custom_flags(no_wait);
+    }
+    NO_FOLLOW_NO_WAIT.is_some()
+}
+
+#[cfg(not(any(unix, windows)))]
+fn never_wait(_options: &mut OpenOptions) -> bool {
+    false
+}
+
+/// `O_NOFOLLOW` and `O_NONBLOCK`; std itself adds `O_CLOEXEC`.
 ///
 /// Linux: `include/uapi/asm-generic/fcntl.h`, and `asm/fcntl.h` of ARM and PowerPC, which have an
 /// `O_NOFOLLOW` of their own. Apple and FreeBSD: `sys/fcntl.h`.
 #[cfg(unix)]
-const NOFOLLOW_NONBLOCK: Option<i32> = {
+const NO_FOLLOW_NO_WAIT: Option<(i32, i32)> = {
     let linux = cfg!(any(target_os = "linux", target_os = "android"));
     let generic = cfg!(any(
         target_arch = "x86",
@@ -316,11 +394,11 @@ const NOFOLLOW_NONBLOCK: Option<i32> = {
         target_arch = "powerpc64"
     ));
     if linux && generic {
-        Some(0o400_000 | 0o4_000)
+        Some((0o400_000, 0o4_000))
     } else if linux && own {
-        Some(0o100_000 | 0o4_000)
+        Some((0o100_000, 0o4_000))
     } else if cfg!(any(target_vendor = "apple", target_os = "freebsd")) {
-        Some(0x0100 | 0x0004)
+        Some((0x0100, 0x0004))
     } else {
         None
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Clock;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, Rank, ranked};
 
 /// Clocks that stand still until a test moves them.
 ///
@@ -43,7 +43,7 @@ impl ManualClock {
     /// Starts at the given wall time, in milliseconds since 1970, and at monotonic zero.
     #[must_use]
     pub fn starting_at(wall_millis: i64) -> Self {
-        Self { now: Mutex::new(Moment { wall_millis, monotonic: Duration::ZERO }) }
+        Self { now: ranked(Rank::Clock, Moment { wall_millis, monotonic: Duration::ZERO }) }
     }
 
     /// Moves both clocks forward by the same time.
@@ -86,7 +86,8 @@ impl Default for ManualClock {
 impl Clone for ManualClock {
     /// An independent clock that shows the same time.
     fn clone(&self) -> Self {
-        Self { now: Mutex::new(*self.now.lock()) }
+        let now = *self.now.lock();
+        Self { now: ranked(Rank::Clock, now) }
     }
 }
 

@@ -14,7 +14,7 @@ use super::clock::SystemClock;
 use super::pages::{Pages, checked_end};
 use super::threads::NoThreads;
 use super::{Access, DirEntry, EntryKind, Env, File, Fs, Lock};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Rank, ranked};
 
 /// A new, empty world in memory: the system's clocks, no threads.
 #[must_use]
@@ -46,16 +46,22 @@ enum Node {
     Directory,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Data {
     bytes: Mutex<Pages>,
     locked: AtomicBool,
 }
 
+impl Default for Data {
+    fn default() -> Self {
+        Self { bytes: ranked(Rank::World, Pages::default()), locked: AtomicBool::default() }
+    }
+}
+
 impl MemoryFs {
     fn new() -> Self {
         let roots = ["", "/"].map(|root| (PathBuf::from(root), Entries::new()));
-        Self { directories: Mutex::new(HashMap::from(roots)) }
+        Self { directories: ranked(Rank::World, HashMap::from(roots)) }
     }
 }
 

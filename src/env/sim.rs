@@ -29,7 +29,7 @@ use super::Env;
 use super::clock::SystemClock;
 use super::manual::ManualClock;
 use super::threads::{NoThreads, Threads, WhenTold};
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Condvar, Rank, ranked};
 
 /// A seeded simulated disk.
 ///
@@ -56,7 +56,7 @@ impl SimDisk {
                 root: root.into(),
                 clock: Arc::new(ManualClock::new()),
                 entropy: Arc::new(SeededEntropy::new(seed)),
-                state: Mutex::new(State::new(Tree::new())),
+                state: ranked(Rank::World, State::new(Tree::new())),
                 gate: Condvar::new(),
             }),
         }
@@ -187,7 +187,7 @@ impl SimDisk {
                 root: self.shared.root.clone(),
                 clock: Arc::new(ManualClock::clone(&self.shared.clock)),
                 entropy: Arc::new(entropy),
-                state: Mutex::new(reborn),
+                state: ranked(Rank::World, reborn),
                 gate: Condvar::new(),
             }),
         }

@@ -778,6 +778,13 @@ mod tests {
                 1,
             ),
             ("a name that is no text", raw(12, 0, both, 1, &name(4, 0, &[0xFF; 4])), 1),
+            ("a header's unknown flag", raw(12, 0, both, 1, b"\x04\0\x03\0\0\0\0\0name"), 1),
+            ("a header's zero that is not", raw(12, 0, both, 1, b"\x04\0\x01\x01\0\0\0\0name"), 1),
+            (
+                "a header's value that is not there",
+                raw(13, 0, both, 1, b"\x04\0\0\0\x01\0\0\0namev"),
+                1,
+            ),
             ("padding that is not zeros", [&raw(3, 0, 2, 0, b"abc")[..15], b"x"].concat(), 1),
             ("more padding than fits", [raw(4, 0, 2, 0, b"abcd"), vec![0; 8]].concat(), 1),
         ];

@@ -69,7 +69,8 @@ impl Index {
         let Some(next) = at(Some(behind)) else { return INDEX_INTERVAL_BYTES };
         let offsets = u64::from(next.relative_offset.saturating_sub(entry.relative_offset)).max(1);
         let bytes = u64::from(next.position.saturating_sub(entry.position));
-        relative.saturating_sub(u64::from(entry.relative_offset)) * bytes / offsets
+        // An index that is out of order leads anywhere, but not out of range.
+        relative.saturating_sub(u64::from(entry.relative_offset)).saturating_mul(bytes) / offsets
     }
 
     /// The last indexed frame that starts at or before byte `position`, as its own position.

@@ -20,6 +20,9 @@ pub(crate) const TOPICS_DIR: &str = "topics";
 /// A journal file that was made ahead and has no place yet.
 pub(crate) const NEXT_JOURNAL: &str = "next.jnl";
 
+/// What a repair appends to the name of a journal file that it has replaced.
+pub(crate) const DAMAGED_SUFFIX: &str = ".damaged";
+
 const SEGMENT_SUFFIX: &str = ".seg";
 const JOURNAL_SUFFIX: &str = ".jnl";
 

@@ -27,7 +27,7 @@ use crate::storage::journal::Journal;
 use crate::storage::store::Store;
 use crate::storage::tail::Serve;
 use crate::storage::waiter::Waiter;
-use crate::sync::{Arc, Shared, Weak};
+use crate::sync::{Arc, Rank, Shared, Weak};
 
 pub(crate) mod commit;
 
@@ -162,7 +162,8 @@ impl Group {
             ..State::default()
         };
         let home = home.clone();
-        Arc::new_cyclic(|me| Self { name, me: Weak::clone(me), home, state: Shared::new(state) })
+        let state = Shared::ranked(Rank::Group, state);
+        Arc::new_cyclic(|me| Self { name, me: Weak::clone(me), home, state })
     }
 
     pub(crate) fn name(&self) -> &GroupName {

@@ -120,6 +120,26 @@ pub(crate) fn read_groups(entries: &Entries) -> Result<BTreeMap<GroupName, Group
     Ok(groups)
 }
 
+/// Leaves out what was committed for topics that are not to be kept, and what makes no sense.
+pub(crate) fn retain_topics(entries: &mut Entries, keeps: impl Fn(TopicId) -> bool) {
+    entries.retain(|key, value| {
+        let mut groups = BTreeMap::new();
+        let is_read = read_entry(&mut groups, key, value).is_some();
+        let mut committed = groups.values().flat_map(|group| group.committed.keys());
+        is_read && committed.all(|shard| keeps(shard.topic))
+    });
+}
+
+/// Reads the entries that can be read, and counts those that cannot.
+pub(crate) fn read_groups_leniently(
+    entries: &Entries,
+) -> (BTreeMap<GroupName, GroupEntries>, usize) {
+    let mut groups = BTreeMap::new();
+    let mut read = |(key, value): (&Vec<u8>, &Vec<u8>)| read_entry(&mut groups, key, value);
+    let senseless = entries.iter().filter(|entry| read(*entry).is_none()).count();
+    (groups, senseless)
+}
+
 const KIND_COMMIT: u8 = 1;
 const KIND_PATTERN: u8 = 2;
 const PATTERN_VERSION: u8 = 1;

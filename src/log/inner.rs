@@ -1,9 +1,8 @@
 //! What all handles of a log share: its topics, and the changes of its catalog.
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
 use crate::catalog::{Topic, Topics, read_topics, shard_ids, write_topic};
 use crate::config::{LogOptions, SyncPolicy, TopicConfig};
+use crate::env::Env;
 use crate::error::{Error, ErrorKind};
 use crate::group::registry::Groups;
 use crate::name::TopicName;
@@ -11,11 +10,14 @@ use crate::offset::{TopicId, TopicPartition};
 use crate::storage::opening::Opening;
 use crate::storage::partition::Keeping;
 use crate::storage::store::{PartitionShard, Store};
+use crate::sync::channel::{Receiver, Sender, bounded};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
 /// What all handles of a log share.
 pub(super) struct Inner {
     pub(super) store: Arc<Store>,
+    /// The world that backups go to, if it is not the disk.
+    pub(super) elsewhere: Option<Env>,
     pub(super) options: LogOptions,
     pub(super) topics: Arc<Topics>,
     pub(super) groups: Arc<Groups>,
@@ -79,7 +81,7 @@ impl Inner {
     pub(super) fn create(&self, name: TopicName, config: TopicConfig) -> Result<(), Error> {
         let config = self.with_defaults(config);
         config.check()?;
-        let id = self.store.next_topic_id();
+        let id = self.store.next_topic_id()?;
         self.store.create_partitions(&shard_ids(id, 0, config.partitions))?;
         write_topic(self.store.catalog(), &name, id, &config)?;
         let shards = self.add_shards(id, 0, &config);
@@ -137,6 +139,7 @@ impl Inner {
     /// Takes a topic out of use that may be deleted or not; it must not take records any more.
     pub(super) fn disown(&self, topic: &Topic) {
         self.topics.remove(&topic.name);
+        self.groups.notice_topics();
         let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted half-way");
         for shard in &topic.state().shards {
             shard.close(&reason);

@@ -110,7 +110,7 @@ pub(crate) trait SyncTarget: std::fmt::Debug + Send + Sync {
     fn sync(&self) -> Result<(), Error>;
 }
 
-/// Those to wake once the lock is released.
+/// Those to wake once the lock is released, and what to let go of then.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     outcomes: Vec<(Sender, Outcome)>,
@@ -121,6 +121,8 @@ pub(crate) struct Wakes {
     pub(crate) void: Option<(Range<Offset>, Error)>,
     /// Why nothing can be appended from now on.
     pub(crate) failure: Option<Error>,
+    /// Files that await no sync any more: the last handle of one closes it.
+    released: Vec<Unsynced>,
 }
 
 impl Wakes {
@@ -222,11 +224,11 @@ impl Commit {
     }
 
     /// Starts anew at a recovered end, all of which is durable.
-    pub(crate) fn reset(&mut self, end: Offset) {
+    pub(crate) fn reset(&mut self, end: Offset, wakes: &mut Wakes) {
         self.assigned_end = end;
         self.written_end = end;
         self.durable_end = end;
-        self.unsynced.clear();
+        wakes.released.append(&mut self.unsynced);
         self.unsynced_bytes = 0;
         self.sync_at = None;
         self.stopped = None;
@@ -491,10 +493,11 @@ impl Commit {
 
     /// Everything written was made durable on the way to something else.
     pub(crate) fn synced_all(&mut self, wakes: &mut Wakes) {
+        wakes.released.append(&mut self.unsynced);
         self.synced(self.written_end, self.unsynced_bytes, wakes);
     }
 
-    /// A sync has made everything below `end` durable.
+    /// A sync has made everything below `end` durable; whoever synced still holds what it synced.
     pub(crate) fn synced(&mut self, end: Offset, bytes: u64, wakes: &mut Wakes) {
         self.unsynced.retain(|unsynced| unsynced.end > end);
         self.unsynced_bytes = self.unsynced_bytes.saturating_sub(bytes);

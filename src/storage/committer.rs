@@ -8,13 +8,13 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::env::{Clock, Env, Join, Spawn};
 use crate::storage::tail::{Background, BackgroundFailure, Serve};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Rank, Weak, ranked};
 
 /// As many syncs as this can be under way at once.
 const WORKERS_MAX: usize = 8;
@@ -100,7 +100,7 @@ impl Committer {
             unserved: Arc::default(),
             started: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-            threads: Mutex::default(),
+            threads: ranked(Rank::Value, Threads::default()),
             report,
         })
     }
@@ -158,6 +158,17 @@ impl Committer {
         }
     }
 
+    /// Drops the jobs that nobody will serve; who is told to stop is still told.
+    fn drop_what_waits(&self) {
+        let mut stops = 0;
+        while let Ok(job) = self.jobs.receiver.try_recv() {
+            stops += usize::from(matches!(job, Job::Stop));
+        }
+        for _ in 0..stops {
+            let _ = self.jobs.sender.send(Job::Stop);
+        }
+    }
+
     fn ensure_timer(&self) {
         let mut threads = self.threads.lock();
         if threads.timer.is_some() || self.closed.load(Ordering::Acquire) {
@@ -192,7 +203,7 @@ impl Background for Committer {
             // Whoever stops the threads at this moment may have emptied the queue before: a job
             // that nobody serves must be dropped, because somebody may wait for it.
             if self.closed.load(Ordering::Acquire) {
-                while self.jobs.receiver.try_recv().is_ok() {}
+                self.drop_what_waits();
             }
         }
     }
@@ -211,7 +222,8 @@ impl Background for Committer {
     }
 
     fn report(&self, failure: BackgroundFailure) {
-        (self.report)(failure);
+        // The user's code: if it panics, whoever met the failure still has others to answer.
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.report)(failure)));
     }
 
     fn catch_up(&self) {
@@ -229,7 +241,8 @@ impl fmt::Debug for Committer {
 
 fn run_worker(jobs: &Receiver<Job>, unserved: &AtomicU64) {
     while let Ok(Job::Serve(job)) = jobs.recv() {
-        job.serve();
+        // What panics has stopped its shard by then, and other shards are still to be served.
+        let _ = catch_unwind(AssertUnwindSafe(|| job.serve()));
         unserved.fetch_sub(1, Ordering::AcqRel);
     }
 }

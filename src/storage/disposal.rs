@@ -40,7 +40,7 @@ pub(crate) fn dispose(
 }
 
 /// Unlinks every file of a partition that has the name of one of ours, then the directory.
-fn unlink_partition(env: &Env, dir: &Path) -> Result<(), Error> {
+pub(crate) fn unlink_partition(env: &Env, dir: &Path) -> Result<(), Error> {
     let fs = &env.fs;
     for name in names(env, dir)? {
         if parse_segment_name(&name).is_none() {

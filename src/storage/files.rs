@@ -13,7 +13,7 @@ use std::path::Path;
 use crate::env::{Access, File, Fs};
 use crate::format::frame::Place;
 use crate::offset::ShardId;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, Rank, ranked};
 
 /// Files open for reading.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Entry {
 
 impl Files {
     pub(crate) fn new(fs: Arc<dyn Fs>, limit: usize) -> Self {
-        Self { fs, limit, table: Mutex::default() }
+        Self { fs, limit, table: ranked(Rank::Value, Table::default()) }
     }
 
     /// The file of this place, opened if it is not open.

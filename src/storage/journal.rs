@@ -8,20 +8,18 @@
 //!
 //! Entries are kept in memory by key. Owners decode them once, at open, and keep their own view.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::SyncPolicy;
 use crate::env::{Access, Env, File};
 use crate::error::{Error, ErrorKind, Fate};
-use crate::format::batch::{Batch, BatchBuilder, Fit, LayDown};
+use crate::format::batch::{Batch, LayDown};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, Place};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
 use crate::format::layout::{JournalKind, NEXT_JOURNAL, journal_name, parse_journal_name};
 use crate::limits::{
-    BATCH_BYTES_TARGET, BUFFER_BYTES_DEFAULT, JOURNAL_FILE_BYTES_MIN, RECORD_BYTES_MAX,
-    UNSYNCED_BYTES_DEFAULT,
+    BUFFER_BYTES_DEFAULT, JOURNAL_FILE_BYTES_MIN, OFFSET_MAX, UNSYNCED_BYTES_DEFAULT,
 };
 use crate::offset::{Offset, Timestamp};
 use crate::storage::buffer::BufferPool;
@@ -33,11 +31,11 @@ use crate::storage::tail::{Background, Laid, Opened, ShardOptions, Tail, WriteFa
 use crate::storage::walk::Walk;
 use crate::sync::Arc;
 
-/// The entries of a journal, by key.
-pub(crate) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(crate) mod entries;
+pub(crate) mod salvage;
 
-/// A change of one entry; no value removes it.
-pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
+pub(crate) use entries::{Change, Entries};
+use entries::{apply, encode, snapshot};
 
 /// Called before the first change of a session reaches any journal or partition.
 pub(crate) type Gate = Arc<dyn Fn() -> Result<(), Error> + Send + Sync>;
@@ -187,6 +185,11 @@ impl Journal {
         self.shard.exclusive(|tail, ends| (tail.fingerprint(ends.written_end), None))
     }
 
+    /// All entries that are written.
+    pub(crate) fn entries(&self) -> Result<Entries, Error> {
+        self.shard.exclusive(|tail, _| (tail.entries.clone(), None))
+    }
+
     /// Refuses all further changes.
     pub(crate) fn stop(&self, error: &Error) {
         self.shard.close(error);
@@ -250,10 +253,18 @@ impl SyncTarget for JournalFile {
 impl JournalTail {
     /// Makes a new, empty journal with its first file, durably.
     pub(crate) fn create(kind: JournalKind, home: &JournalHome) -> Result<Self, Error> {
-        let mut tail = Self::blank(kind, home);
-        ensure_dir(&home.env, &tail.dir, &home.root)?;
-        tail.rewrite(Offset::ZERO)?;
-        Ok(tail)
+        Self::create_with(kind, home, Entries::new())
+    }
+
+    /// The same, with entries in it.
+    pub(crate) fn create_with(
+        kind: JournalKind,
+        home: &JournalHome,
+        entries: Entries,
+    ) -> Result<Self, Error> {
+        let end = Offset::new(entries.len() as u64);
+        let tail = Self { entries, end, ..Self::blank(kind, home) };
+        tail.renew(home)
     }
 
     /// Writes a journal that was found anew, durably, and its directory's name with it.
@@ -280,6 +291,13 @@ impl JournalTail {
     /// The entries that were read.
     pub(crate) fn entries(&self) -> &Entries {
         &self.entries
+    }
+
+    /// Puts other entries in the place of those that were read.
+    pub(crate) fn replace(&mut self, entries: Entries) {
+        // Each entry of a snapshot takes one offset.
+        self.end = self.end.max(Offset::new(entries.len() as u64));
+        self.entries = entries;
     }
 
     /// Has the state written as a new file before the next change.
@@ -358,8 +376,17 @@ impl JournalTail {
         })?;
         let seed = self.place().seed();
         let mut first = [0; HEADER_BYTES];
-        file.read_at(&mut first, HEAD_BYTES as u64).map_err(failed)?;
-        let base = FrameHeader::decode(&first, seed).map_or(head.mark, |first| first.base_offset);
+        let read = file.read_at(&mut first, HEAD_BYTES as u64).map_err(failed)?;
+        let base = match FrameHeader::decode(first.get(..read).unwrap_or_default(), seed) {
+            Ok(first) => first.base_offset,
+            // A file that was never anything but new begins with whatever comes first.
+            Err(_) if head.mark == Offset::ZERO => head.mark,
+            // Where the snapshot begins is not known, and all of it was durable.
+            Err(reason) => {
+                let lost = Offset::ZERO..head.mark;
+                return Err(Error::corrupt(&path, HEAD_BYTES as u64, lost, reason.to_string()));
+            }
+        };
         let len = file.len().map_err(failed)?;
         let pool = BufferPool::new();
         let start = (HEAD_BYTES as u64, base.min(head.mark));
@@ -376,6 +403,10 @@ impl JournalTail {
             return Err(Error::corrupt(&path, position, end..found.known_mark, reason));
         }
         (self.position, self.end) = found.good;
+        if self.end.value() > OFFSET_MAX {
+            let text = "no journal holds so many changes";
+            return Err(Error::corrupt(&path, self.position, self.end..self.end, text));
+        }
         self.limit = len;
         Ok(found.damage.is_some())
     }
@@ -387,7 +418,10 @@ impl JournalTail {
     /// Writes all entries into a new file and makes it the journal; `end` is where the next change
     /// goes.
     fn rewrite(&mut self, end: Offset) -> Result<(), Error> {
-        let generation = self.generation + 1;
+        let Some(generation) = self.generation.checked_add(1) else {
+            let text = "no number is left for the next file";
+            return Err(Error::at_path(ErrorKind::Corrupt, &self.path(), text));
+        };
         let salt = entropy_u32(&self.env);
         let place = Place { shard: self.kind.shard(), base: Offset::new(generation), salt };
         let created = Timestamp::from_millis(self.env.clock.wall_millis());
@@ -395,7 +429,7 @@ impl JournalTail {
         let mut bytes = head.encode().to_vec();
         let count = self.entries.len() as u64;
         let mut at = Offset::new(end.value().saturating_sub(count));
-        for mut batch in snapshot(&self.entries)? {
+        for mut batch in snapshot(&self.entries, end)? {
             let lay_down = LayDown { base_offset: at, durable_end: at, append_time: created };
             at = batch.lay_down(place.seed(), lay_down).end_offset();
             bytes.extend_from_slice(batch.bytes());
@@ -520,52 +554,6 @@ impl Tail for JournalTail {
         }
         Ok(Laid { view: None, target: file, synced_before })
     }
-}
-
-fn apply<'a>(entries: &mut Entries, changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => entries.insert(key.to_vec(), value.to_vec()),
-            None => entries.remove(key),
-        };
-    }
-}
-
-fn encode(changes: &[Change]) -> Result<Batch, Error> {
-    let mut builder = BatchBuilder::with_capacity(HEADER_BYTES + 64 * changes.len());
-    for (key, value) in changes {
-        if push(&mut builder, key, value.as_deref(), RECORD_BYTES_MAX)? == Fit::NextBatch {
-            let text = "the change is too large for one entry";
-            return Err(Error::new(ErrorKind::InvalidConfig, text));
-        }
-    }
-    Ok(builder.finish())
-}
-
-/// All entries as batches of moderate size.
-fn snapshot(entries: &Entries) -> Result<Vec<Batch>, Error> {
-    let mut batches = Vec::new();
-    let mut builder = BatchBuilder::with_capacity(BATCH_BYTES_TARGET);
-    for (key, value) in entries {
-        if push(&mut builder, key, Some(value), BATCH_BYTES_TARGET)? == Fit::NextBatch {
-            let full = BatchBuilder::with_capacity(BATCH_BYTES_TARGET);
-            batches.push(std::mem::replace(&mut builder, full).finish());
-            let _ = push(&mut builder, key, Some(value), BATCH_BYTES_TARGET)?;
-        }
-    }
-    if !builder.is_empty() {
-        batches.push(builder.finish());
-    }
-    Ok(batches)
-}
-
-fn push(
-    builder: &mut BatchBuilder,
-    key: &[u8],
-    value: Option<&[u8]>,
-    limit: usize,
-) -> Result<Fit, Error> {
-    builder.push_entry(key, value, limit)
 }
 
 /// Makes a directory durably, if it is not there.

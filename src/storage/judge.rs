@@ -13,6 +13,7 @@ use crate::format::frame::Place;
 use crate::format::head::HEAD_BYTES;
 use crate::format::layout::{parse_segment_name, segment_name};
 use crate::offset::{Offset, ShardId, Timestamp};
+use crate::storage::copies::CopyTo;
 use crate::storage::manifest::{PartitionRows, SegmentKey, SegmentRow, SegmentRowState};
 use crate::storage::scan::{Scan, scan};
 use crate::storage::segment::{Extent, Mark, ReadSide, Segment};
@@ -119,7 +120,7 @@ impl Patient<'_> {
         for (key, row) in &listed {
             let next_base = bases.next();
             let end = match row.state {
-                SegmentRowState::Sealed => Some(row.end),
+                SegmentRowState::Sealed | SegmentRowState::Lost => Some(row.end),
                 // Something durable behind it shows that it was left for good. The row of the next
                 // one alone does not: a roll can fail after its row has reached the disk, and
                 // appends then go on in this segment.
@@ -143,6 +144,11 @@ impl Patient<'_> {
         }
         verdict.weigh_end(self.dir);
         Ok(verdict)
+    }
+
+    /// Where copies of its frames go.
+    pub(crate) fn copy_to(&self) -> CopyTo<'_> {
+        CopyTo { env: self.env, id: self.id, dir: self.dir, read_side: self.read_side }
     }
 
     fn live_segments(&self) -> Vec<(SegmentKey, SegmentRow)> {

@@ -47,8 +47,11 @@ pub(crate) enum SegmentRowState {
     Sealed,
     /// It holds nothing that is needed; the file is to be unlinked.
     Removed,
-    /// It stands behind a torn tail: not part of the log any more, kept for whoever wants to look.
+    /// It stands behind a torn tail, or a repair has replaced it: not part of the log any more, kept
+    /// for whoever wants to look.
     Aside,
+    /// There is no file: a repair has given up the offsets from the key's to `end`.
+    Lost,
 }
 
 /// What is known of one segment.
@@ -64,7 +67,8 @@ pub(crate) struct SegmentRow {
 impl SegmentRow {
     /// Whether the segment is part of the log.
     pub(crate) fn is_live(&self) -> bool {
-        matches!(self.state, SegmentRowState::Active | SegmentRowState::Sealed)
+        use SegmentRowState::{Active, Lost, Sealed};
+        matches!(self.state, Active | Sealed | Lost)
     }
 }
 
@@ -101,6 +105,18 @@ pub(crate) enum Row {
     Segment(ShardId, SegmentKey, SegmentRow),
     DropSegment(ShardId, SegmentKey),
     DropPartition(ShardId),
+}
+
+impl Row {
+    /// The partition that the row is about.
+    pub(crate) fn shard(&self) -> ShardId {
+        match self {
+            Self::Partition(shard, _)
+            | Self::Segment(shard, ..)
+            | Self::DropSegment(shard, _)
+            | Self::DropPartition(shard) => *shard,
+        }
+    }
 }
 
 /// What the manifest said at open.
@@ -234,6 +250,43 @@ pub(crate) fn decode(tail: &JournalTail) -> Result<ManifestState, Error> {
     Ok(state)
 }
 
+impl ManifestState {
+    /// Takes the rows of a partition in the place of those that it had under the same keys.
+    pub(crate) fn apply(&mut self, row: Row) {
+        let rows = self.partitions.entry(row.shard()).or_default();
+        match row {
+            Row::Partition(_, row) => rows.row = row,
+            Row::Segment(_, key, row) => _ = rows.segments.insert(key, row),
+            Row::DropSegment(_, key) => _ = rows.segments.remove(&key),
+            Row::DropPartition(shard) => _ = self.partitions.remove(&shard),
+        }
+    }
+
+    /// All rows, without the marker of a clean close.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let rows = self.partitions.iter().flat_map(|(id, rows)| {
+            let segments = rows.segments.iter().map(|(key, row)| Row::Segment(*id, *key, *row));
+            segments.chain([Row::Partition(*id, rows.row)])
+        });
+        rows.collect()
+    }
+}
+
+/// The entries of a manifest that holds these rows and nothing else.
+pub(crate) fn snapshot_of(rows: &[Row], clean: Option<&CleanClose>) -> Entries {
+    let rows = rows.iter().map(encode_row);
+    let clean = clean.map(|clean| (CLEAN_KEY.to_vec(), Some(encode_clean(clean))));
+    rows.chain(clean).filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+/// Reads the rows that can be read, and counts those that cannot.
+pub(crate) fn decode_leniently(entries: &Entries) -> (ManifestState, usize) {
+    let mut state = ManifestState::default();
+    let mut read = |(key, value): (&Vec<u8>, &Vec<u8>)| decode_entry(&mut state, key, value);
+    let senseless = entries.iter().filter(|entry| read(*entry).is_none()).count();
+    (state, senseless)
+}
+
 /// Keys sort by partition, each partition's own row before those of its segments.
 const CLEAN_KEY: &[u8] = b"clean";
 const KEY_PARTITION: u8 = 0;
@@ -287,6 +340,7 @@ fn encode_segment(row: &SegmentRow) -> Vec<u8> {
         SegmentRowState::Sealed => 1,
         SegmentRowState::Removed => 2,
         SegmentRowState::Aside => 3,
+        SegmentRowState::Lost => 4,
     };
     let time = row.last_append.as_millis().cast_unsigned();
     let words = [state, row.end.value(), row.bytes, time];
@@ -317,6 +371,30 @@ fn decode_entry(state: &mut ManifestState, key: &[u8], value: &[u8]) -> Option<(
     Some(())
 }
 
+/// Checks that an entry which can be read is written as it was read.
+#[cfg(any(fuzzing, test))]
+#[expect(clippy::unwrap_used, reason = "a door for the fuzzer, which looks for what breaks it")]
+pub(crate) fn check_entry(key: &[u8], value: &[u8]) {
+    let mut state = ManifestState::default();
+    if decode_entry(&mut state, key, value).is_none() {
+        return;
+    }
+    let mut again = ManifestState::default();
+    if let Some(clean) = &state.clean {
+        decode_entry(&mut again, CLEAN_KEY, &encode_clean(clean)).unwrap();
+        assert_eq!(again.clean, state.clean);
+    }
+    for (shard, rows) in &state.partitions {
+        let own = Row::Partition(*shard, rows.row);
+        let segments = rows.segments.iter().map(|(key, row)| Row::Segment(*shard, *key, *row));
+        for row in segments.chain([own]) {
+            let (key, value) = encode_row(&row);
+            decode_entry(&mut again, &key, &value.unwrap()).unwrap();
+        }
+    }
+    assert_eq!(again.partitions, state.partitions);
+}
+
 fn words<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
     let (slots, rest) = bytes.as_chunks::<8>();
     let slots: &[[u8; 8]; N] = slots.try_into().ok()?;
@@ -345,6 +423,7 @@ fn decode_segment(value: &[u8]) -> Option<SegmentRow> {
         1 => SegmentRowState::Sealed,
         2 => SegmentRowState::Removed,
         3 => SegmentRowState::Aside,
+        4 => SegmentRowState::Lost,
         _ => return None,
     };
     let last_append = Timestamp::from_millis(last_append.cast_signed());

@@ -13,8 +13,9 @@ use crate::env::{Env, Lock};
 use crate::error::{Error, ErrorKind};
 use crate::format::layout::{
     JournalKind, LOCK_FILE, TOPICS_DIR, parse_journal_name, parse_number, parse_segment_name,
+    partition_dir, topic_dir,
 };
-use crate::offset::{ShardId, TopicId};
+use crate::offset::{PartitionId, ShardId, TopicId};
 use crate::storage::beside::until_settled;
 use crate::storage::journal::{Entries, Found, Journal, JournalHome, JournalTail, ensure_dir};
 use crate::storage::manifest::{CleanClose, Manifest, ManifestState, begin_anew, decode};
@@ -174,7 +175,7 @@ fn create_journals(home: &JournalHome) -> Result<Journals, Error> {
     if home.read_only {
         return Err(Error::at_path(ErrorKind::NotALog, root, "there is no log to read"));
     }
-    if has_segments(env, root)? {
+    if !partitions_on_disk(env, root)?.is_empty() {
         return Err(missing(home, JournalKind::Manifest));
     }
     sync_entry(env, root)?;
@@ -245,7 +246,7 @@ fn read_books(home: &JournalHome) -> Result<Option<Books>, Error> {
 
 /// A clean close names what the other journals held; anything else was changed behind the log's
 /// back.
-fn check_fingerprint(clean: &CleanClose, tail: &JournalTail) -> Result<(), Error> {
+pub(crate) fn check_fingerprint(clean: &CleanClose, tail: &JournalTail) -> Result<(), Error> {
     let found = tail.fingerprint(tail.end());
     match clean.journals.iter().find(|(known, _)| *known == tail.kind()) {
         Some((_, noted)) if *noted == found => Ok(()),
@@ -293,18 +294,23 @@ pub(crate) fn largest_topic(
     Ok(TopicId::new(listed.chain(dirs).max().unwrap_or(0)))
 }
 
-fn has_segments(env: &Env, root: &Path) -> Result<bool, Error> {
+/// The partitions that have a file with the name of a segment, whatever any journal says.
+pub(crate) fn partitions_on_disk(env: &Env, root: &Path) -> Result<Vec<ShardId>, Error> {
     let topics = root.join(TOPICS_DIR);
-    for topic in names(env, &topics)? {
-        let topic = topics.join(topic);
-        for partition in names(env, &topic)? {
-            let found = names(env, &topic.join(partition))?;
-            if found.iter().any(|name| parse_segment_name(name).is_some()) {
-                return Ok(true);
+    let mut found = Vec::new();
+    for topic in names(env, &topics)?.iter().filter_map(|name| parse_number(name)) {
+        let topic = TopicId::new(topic);
+        for name in names(env, &topic_dir(root, topic))? {
+            let number = parse_number(&name).and_then(|number| u32::try_from(number).ok());
+            let Some(number) = number else { continue };
+            let id = ShardId { topic, partition: PartitionId::new(number) };
+            let files = names(env, &partition_dir(root, id))?;
+            if files.iter().any(|name| parse_segment_name(name).is_some()) {
+                found.push(id);
             }
         }
     }
-    Ok(false)
+    Ok(found)
 }
 
 /// The names in a directory; none if it is not there or is no directory.

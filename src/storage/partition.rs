@@ -16,7 +16,7 @@ use crate::format::batch::{Batch, LayDown};
 use crate::format::frame::Place;
 use crate::format::head::{FileKind, HEAD_BYTES, Head};
 use crate::format::layout::{TOPICS_DIR, partition_dir, segment_name, topic_dir};
-use crate::limits::{FRAME_BYTES_MAX, SEGMENT_BYTES_MAX};
+use crate::limits::{FRAME_BYTES_MAX, OFFSET_MAX, SEGMENT_BYTES_MAX};
 use crate::offset::{Offset, ShardId, Timestamp};
 use crate::storage::commit::{Ends, SyncTarget, Want};
 use crate::storage::journal::{ensure_dir, entropy_u32};
@@ -206,10 +206,11 @@ impl PartitionLog {
     /// Takes the rows of a clean close at their word; no file is opened.
     fn trust_rows(&mut self) {
         let row = self.rows.row;
-        self.end = row.durable_end;
+        // A trim writes both at once, so that only a forged row can have them the other way round.
+        self.end = row.durable_end.max(row.start);
         for (key, segment) in &self.rows.segments {
             let (end, bytes) = match segment.state {
-                SegmentRowState::Sealed => (segment.end, segment.bytes),
+                SegmentRowState::Sealed | SegmentRowState::Lost => (segment.end, segment.bytes),
                 SegmentRowState::Active if (row.scan_from.base, row.scan_from.salt) == *key => {
                     (row.durable_end, row.scan_from.position)
                 }
@@ -327,14 +328,14 @@ impl PartitionLog {
             return Ok(false);
         }
         let SegmentState::Sealed { bytes, end, .. } = last.state else { return Ok(false) };
+        // A clean close leaves nothing behind the last segment; rows that say so were forged.
+        if end != ends.written_end {
+            return Ok(false);
+        }
         self.ground.manifest.begin_writes()?;
         let fs = &*self.ground.env.fs;
         let segment = self.segment((place.base, place.salt));
         let writer = SegmentWriter::resume(fs, segment, (bytes, end), self.last_append)?;
-        debug_assert_eq!(
-            end, ends.written_end,
-            "a clean close leaves nothing behind the last segment"
-        );
         self.sealed.pop();
         self.active = Some(Active::new(writer, None));
         Ok(true)
@@ -472,6 +473,10 @@ impl Tail for PartitionLog {
         let stopped = match damage {
             _ if self.ground.read_only => Some(Error::bare(ErrorKind::ReadOnly)),
             Some(damage) => Some(Error::poisoned(&damage)),
+            None if self.end.value() > OFFSET_MAX => {
+                let text = "no partition holds so many records";
+                Some(Error::poisoned(&Error::at_path(ErrorKind::Corrupt, &self.dir, text)))
+            }
             None => None,
         };
         let opened = Opened { end: self.end, view: self.view(), stopped };

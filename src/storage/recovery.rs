@@ -1,22 +1,19 @@
-//! Brings a verdict into effect: the only code that copies a tail.
+//! Brings a verdict into effect, and copies what is kept past the known mark.
 //!
-//! What is kept past the known mark is copied into new segments and synced before anybody sees it:
+//! What is kept past the known mark goes into new segments and is synced before anybody sees it:
 //! after a failed sync the page cache may show bytes that the disk does not have, and a second sync
 //! of the old file may say that all is well. The old file is never written to again. The only
 //! switch is the manifest's rows, which the caller writes; until then nothing has changed, so that
 //! every step can be repeated.
 
-use crate::error::{Error, ErrorKind};
-use crate::format::batch::LayDown;
-use crate::format::frame::{FrameError, FrameHeader, Place};
-use crate::format::head::{FileKind, HEAD_BYTES, Head};
-use crate::format::layout::segment_name;
-use crate::limits::SEGMENT_BYTES_DEFAULT;
+use crate::error::Error;
+use crate::format::frame::FrameError;
+use crate::format::head::HEAD_BYTES;
 use crate::offset::{Offset, Timestamp};
-use crate::storage::journal::entropy_u32;
+use crate::storage::copies::Copies;
 use crate::storage::judge::{PartitionReport, Patient, Verdict};
 use crate::storage::manifest::{SegmentKey, SegmentRow, SegmentRowState};
-use crate::storage::segment::{Extent, Mark, Segment, SegmentWriter};
+use crate::storage::segment::{Extent, Mark, Segment};
 use crate::storage::view::{SegmentState, SegmentView};
 use crate::storage::walk::Step;
 use crate::sync::Arc;
@@ -132,8 +129,12 @@ impl Recovered {
             self.doomed.push(view.segment);
             return;
         }
+        let listed = patient.rows.segments.get(&key);
         let row = SegmentRow { state: SegmentRowState::Sealed, end, bytes, last_append };
-        if patient.rows.segments.get(&key) != Some(&row) {
+        let is_settled = |listed: &SegmentRow| {
+            *listed == row || (listed.state == SegmentRowState::Lost && listed.end == end)
+        };
+        if !listed.is_some_and(is_settled) {
             self.rows.push((key, row));
         }
         let state = SegmentState::Sealed { end, bytes, last_append };
@@ -147,13 +148,10 @@ impl Recovered {
         segments: Vec<SegmentView>,
         mark: Offset,
     ) -> Result<(), Error> {
-        let mut copies = Vec::new();
+        let mut copies = Copies::new(patient.copy_to());
         let saved = self.save_in(patient, segments, mark, &mut copies);
         if saved.is_err() {
-            // No row names them yet, and on a full disk the next try needs their room.
-            for copy in &copies {
-                let _ = patient.env.fs.remove_file(copy.segment().path());
-            }
+            copies.discard();
         }
         saved
     }
@@ -163,7 +161,7 @@ impl Recovered {
         patient: &Patient<'_>,
         segments: Vec<SegmentView>,
         mark: Offset,
-        copies: &mut Vec<SegmentWriter>,
+        copies: &mut Copies<'_>,
     ) -> Result<(), Error> {
         for view in segments {
             let SegmentState::Sealed { end, bytes, last_append } = view.state else { continue };
@@ -172,32 +170,20 @@ impl Recovered {
                 continue;
             }
             let extent = Extent { end, bytes: Some(bytes) };
+            copies.end_segment();
             let (cut_at, end) = copy_past(patient, &view.segment, extent, mark, copies)?;
             // What lies below the mark is read from the old file, under an index of its own.
             let place = view.segment.place();
             let segment = patient.segment((place.base, place.salt));
             self.keep(patient, SegmentView { segment, ..view }, end, cut_at, last_append);
         }
-        for copy in copies.iter() {
-            self.adopt(copy)?;
+        for copy in copies.finish(mark)? {
+            self.rows.push((copy.key, copy.row));
+            self.segments.push(copy.view);
         }
         self.decide = true;
         let synced = patient.env.fs.sync_dir(patient.dir);
         synced.map_err(|error| Error::io("sync failed", patient.dir, error))
-    }
-
-    fn adopt(&mut self, copy: &SegmentWriter) -> Result<(), Error> {
-        let segment = copy.segment();
-        let synced = copy.file().sync_data();
-        synced.map_err(|error| Error::io("sync failed", segment.path(), error))?;
-        let place = segment.place();
-        let (bytes, end) = copy.at();
-        let last_append = copy.last_append();
-        let row = SegmentRow { state: SegmentRowState::Sealed, end, bytes, last_append };
-        self.rows.push(((place.base, place.salt), row));
-        let state = SegmentState::Sealed { end, bytes, last_append };
-        self.segments.push(SegmentView { segment: Arc::clone(segment), state });
-        Ok(())
     }
 }
 
@@ -209,7 +195,7 @@ fn copy_past(
     from: &Arc<Segment>,
     extent: Extent,
     mark: Offset,
-    copies: &mut Vec<SegmentWriter>,
+    copies: &mut Copies<'_>,
 ) -> Result<Mark, Error> {
     let file = from.file(extent.end)?;
     let place = from.place();
@@ -230,18 +216,7 @@ fn copy_past(
                 let batch = walk.batch(position, &header);
                 let batch = batch.map_err(|error| from.read_failed(error))?;
                 let batch = batch.map_err(|reason| changed(position, reason))?;
-                let copy = copy_for(patient, &header, copies)?;
-                let mut batch = batch.to_batch();
-                batch.lay_down(
-                    copy.segment().seed(),
-                    LayDown {
-                        base_offset: header.base_offset,
-                        durable_end: mark,
-                        append_time: header.append_time,
-                    },
-                );
-                let written = copy.write(&[batch]);
-                written.map_err(|error| Error::io("write failed", copy.segment().path(), error))?;
+                copies.put(&batch, mark)?;
             }
             Step::End { .. } => return Ok(cut),
             // It was good when it was judged.
@@ -250,29 +225,6 @@ fn copy_past(
             }
         }
     }
-}
-
-/// The copy that the next frame goes into, begun anew where the last one is full.
-fn copy_for<'a>(
-    patient: &Patient<'_>,
-    header: &FrameHeader,
-    copies: &'a mut Vec<SegmentWriter>,
-) -> Result<&'a mut SegmentWriter, Error> {
-    let is_full = copies.last().is_none_or(|copy| copy.at().0 >= SEGMENT_BYTES_DEFAULT);
-    if is_full {
-        let salt = entropy_u32(patient.env);
-        let place = Place { shard: patient.id, base: header.base_offset, salt };
-        let path = patient.dir.join(segment_name(place.base, salt));
-        let segment = Segment::new(place, path, Arc::clone(patient.read_side));
-        let head = Head {
-            kind: FileKind::Segment,
-            place,
-            created: header.append_time,
-            mark: header.base_offset,
-        };
-        copies.push(SegmentWriter::create(&*patient.env.fs, Arc::new(segment), &head)?);
-    }
-    copies.last_mut().ok_or_else(|| Error::bare(ErrorKind::Io))
 }
 
 /// Where frames begin, for rows of files that hold none.

@@ -78,7 +78,9 @@ pub(crate) fn scan(
                 found.note(Damage { position, until: Some(until), reason });
             }
             // Room that was allocated ahead and never written.
-            Step::Rest { reason: FrameError::Zeros, position } if walk.is_blank(position)? => {
+            Step::Rest { reason: FrameError::Zeros | FrameError::Short, position }
+                if walk.is_blank(position)? =>
+            {
                 return Ok(found);
             }
             Step::Rest { position, reason } => {

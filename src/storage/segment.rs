@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use crate::env::{Access, File, Fs};
 use crate::error::{Error, ErrorKind};
 use crate::format::batch::{Batch, StoredBatch};
-use crate::format::frame::{FrameHeader, HEADER_BYTES, Place, Seed};
+use crate::format::frame::{ALIGNMENT, FrameHeader, HEADER_BYTES, Place, Seed};
 use crate::format::head::{FileKind, HEAD_BYTES, Head, HeadError};
 use crate::format::index::{FOOTER_END_BYTES, Footer, Index};
 use crate::limits::FOOTER_BYTES_MAX;
@@ -398,6 +398,10 @@ impl SegmentWriter {
         if len < position {
             let offsets = segment.base()..end;
             return Err(Error::corrupt(path, len, offsets, "the file ends early"));
+        }
+        if position < HEAD_BYTES as u64 || !position.is_multiple_of(ALIGNMENT as u64) {
+            let offsets = segment.base()..end;
+            return Err(Error::corrupt(path, position, offsets, "no frame can end here"));
         }
         let index = segment.rebuild_index(&file, Extent { end, bytes: Some(position) })?;
         let (room_end, scratch) = (len, Vec::new());

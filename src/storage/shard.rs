@@ -8,8 +8,8 @@
 //! else was faster: a nudge that comes too late costs a look under the lock and nothing more.
 //!
 //! **Invariants**: no file is touched, nobody is woken and no callback is called while the lock is
-//! held. Whoever takes the tail puts it back, and whoever puts it back or ends a sync sees to it
-//! that somebody does what is left.
+//! held. Whoever takes the tail puts it back, also when it panics, and whoever puts it back or ends a
+//! sync sees to it that somebody does what is left.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -24,7 +24,7 @@ use crate::storage::commit::{Commit, Ends, Outcome, Refusal, Round, Sender, Wake
 use crate::storage::ring::Ring;
 use crate::storage::tail::{Background, Counters, Opened, ShardOptions, Tail};
 use crate::storage::waiter::Waiter;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Rank, Weak, ranked};
 
 mod work;
 
@@ -98,7 +98,7 @@ impl<T: Tail> Shard<T> {
             background,
             opened: AtomicBool::new(false),
             incarnation: AtomicU64::new(0),
-            state: Mutex::new(state),
+            state: ranked(Rank::Shard, state),
         })
     }
 
@@ -157,21 +157,28 @@ impl<T: Tail> Shard<T> {
         let waiter = Arc::clone(&sender.waiter);
         let mut state = self.state.lock();
         if let Some(error) = state.commit.refuses() {
-            waiter.fill(Err(Refusal::not_appended(error.clone())));
+            let refusal = Refusal::not_appended(error.clone());
+            drop(state);
+            waiter.fill(Err(refusal));
             return waiter;
         }
+        let (mut expiry, mut queued) = (None, None);
         if !self.is_opened() || !state.commit.has_room(batch.len()) {
             let deadline = timeout.map(|timeout| self.clock.monotonic().saturating_add(timeout));
             state.commit.take_ticket(batch, want, sender, deadline);
-            if let (Some(timeout), Some(me)) = (timeout, self.me.upgrade()) {
-                self.background.request_after(timeout, me);
-            }
+            expiry = timeout.zip(self.me.upgrade());
         } else if want == Want::Nothing {
-            waiter.fill(Ok(state.commit.enqueue(batch, want, None)));
+            queued = Some(state.commit.enqueue(batch, want, None));
         } else {
             state.commit.enqueue(batch, want, Some(sender));
         }
         self.ask_for_service(state);
+        if let Some((timeout, me)) = expiry {
+            self.background.request_after(timeout, me);
+        }
+        if let Some(range) = queued {
+            waiter.fill(Ok(range));
+        }
         waiter
     }
 
@@ -210,8 +217,8 @@ impl<T: Tail> Shard<T> {
         act: impl FnOnce(&mut T, Ends) -> (R, Option<T::View>),
     ) -> Result<R, Error> {
         self.ensure_open()?;
-        let mut tail = self.take_tail();
-        let (result, view) = act(&mut tail, self.ends());
+        let tail = self.take_tail();
+        let (tail, (result, view)) = self.lend(tail, |tail| act(tail, self.ends()));
         let mut state = self.state.lock();
         if let Some(view) = view {
             state.view = view;
@@ -316,7 +323,7 @@ impl<T: Tail> Shard<T> {
     pub(crate) fn set_policy(&self, policy: SyncPolicy) -> Result<(), Error> {
         self.ensure_open()?;
         let tail = self.take_tail();
-        let synced = self.sync_written();
+        let (tail, synced) = self.lend(tail, |_| self.sync_written());
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
         if synced.is_ok() {
@@ -327,13 +334,13 @@ impl<T: Tail> Shard<T> {
         synced.map(|_| ())
     }
 
-    fn open_tail(&self, mut tail: Box<T>) -> Result<(), Error> {
-        let opened = tail.open(self.ends().durable_end);
+    fn open_tail(&self, tail: Box<T>) -> Result<(), Error> {
+        let (mut tail, opened) = self.lend(tail, |tail| tail.open(self.ends().durable_end));
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
         let result = match opened {
             Ok(Opened { end, view, stopped }) => {
-                state.commit.reset(end);
+                state.commit.reset(end, &mut wakes);
                 state.view = view;
                 state.ring.clear();
                 if let Some(error) = &stopped {
@@ -342,7 +349,8 @@ impl<T: Tail> Shard<T> {
                 self.incarnation.fetch_add(1, Ordering::AcqRel);
                 drop(state);
                 // The tail is still in hand: nothing is appended before this has succeeded.
-                let recovered = self.background.recovered(self.id, end);
+                let recovered;
+                (tail, recovered) = self.lend(tail, |_| self.background.recovered(self.id, end));
                 state = self.state.lock();
                 self.opened.store(recovered.is_ok(), Ordering::Release);
                 match &recovered {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::config::SyncPolicy;
 use crate::env::{Env, Lock};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::format::layout::JournalKind;
 use crate::offset::{Offset, ShardId, Timestamp, TopicId};
 use crate::storage::buffer::BufferPool;
@@ -155,16 +155,26 @@ impl Store {
         self.committer.request_after(delay, job);
     }
 
+    /// The directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.ground.root
+    }
+
     pub(crate) fn env(&self) -> &Env {
         &self.ground.env
     }
 
     /// A topic id that no topic has had.
-    pub(crate) fn next_topic_id(&self) -> TopicId {
-        self.largest_topic.with(|largest| {
-            *largest = TopicId::new(largest.value() + 1);
-            *largest
-        })
+    ///
+    /// # Errors
+    /// `Corrupt` if something in the directory has the very last one: no log ever gets there.
+    pub(crate) fn next_topic_id(&self) -> Result<TopicId, Error> {
+        let next = self.largest_topic.with(|largest| {
+            let next = largest.value().checked_add(1).map(TopicId::new)?;
+            *largest = next;
+            Some(next)
+        });
+        next.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the last topic number is taken"))
     }
 
     /// Takes note of a topic id that is in use.

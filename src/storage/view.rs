@@ -4,7 +4,7 @@
 //! the current one under a short lock and then read without any. A segment's file is unlinked only
 //! when no view holds it any more, so that a fetch that has begun ends well.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::format::index::Index;
 use crate::offset::{Offset, Timestamp};
 use crate::storage::segment::{Chunk, Extent, Mark, Segment};
@@ -70,7 +70,8 @@ impl View {
         Ok((chunk, bookmark))
     }
 
-    /// The first offset at `from` or behind it whose record is of `time` or later.
+    /// The first offset at `from` or behind it whose record is of `time` or later; what is damaged or
+    /// missing is passed over.
     pub(crate) fn find_time(
         &self,
         time: Timestamp,
@@ -82,11 +83,15 @@ impl View {
             if extent.end <= from || extent.end <= candidate.segment.base() {
                 continue;
             }
-            let index = candidate.index(extent)?;
-            if let Some(found) =
-                candidate.segment.first_at_or_after((&index, extent), time, from)?
-            {
-                return Ok(Some(found));
+            let found = candidate.index(extent).and_then(|index| {
+                candidate.segment.first_at_or_after((&index, extent), time, from)
+            });
+            match found {
+                Ok(None) => {}
+                Ok(Some(found)) => return Ok(Some(found)),
+                // Like a damaged batch: no record of it can be told to be the first one.
+                Err(error) if error.kind() == ErrorKind::MissingSegment => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(None)

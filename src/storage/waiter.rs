@@ -4,10 +4,11 @@
 //! parked thread can also be nudged: there is work that it could do while it waits. Whoever fills
 //! or nudges does so outside every other lock, and pays for a wake only where somebody sleeps.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, Rank, ranked};
 
 /// Why a thread is awake again.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ struct State<T> {
 impl<T> Default for Waiter<T> {
     fn default() -> Self {
         let state = State { value: None, nudged: false, parked: false, waker: None };
-        Self { state: Mutex::new(state), filled: Condvar::new() }
+        Self { state: ranked(Rank::World, state), filled: Condvar::new() }
     }
 }
 
@@ -54,7 +55,8 @@ impl<T> Waiter<T> {
             self.filled.notify_one();
         }
         if let Some(waker) = waker {
-            waker.wake();
+            // An executor's code: if it panics, there may be others who are still to be woken.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 

@@ -1,6 +1,8 @@
 //! What users call, verb by verb: what it does, and what it refuses.
 
+mod clocks;
 mod keeping;
+mod panicking;
 mod reading;
 mod refusing;
 mod sending;

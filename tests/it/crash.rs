@@ -9,6 +9,7 @@
 //! thousand seeds. With `BROOKLET_LONG=1` in the environment it is every policy, behind a kill and
 //! behind itself, and a hundred thousand seeds: about half an hour.
 
+pub(crate) mod bytes;
 mod life;
 mod oracle;
 mod random;

@@ -1,6 +1,7 @@
 //! One file operation fails, once or for good: what was told still holds, and the rest goes on.
 
 mod life;
+mod panics;
 mod told;
 
 use std::panic::AssertUnwindSafe;

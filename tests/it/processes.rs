@@ -5,6 +5,6 @@
 //! and what it has done go over its pipes, line by line, so that nothing here depends on time.
 
 mod beside;
-mod child;
+pub(crate) mod child;
 mod kills;
 mod locks;

@@ -1,6 +1,7 @@
 //! The shape of the source: floors, doors, locks, sizes. What a reviewer would otherwise check.
 
 mod checks;
+mod documents;
 mod ladder;
 mod source;
 

@@ -44,10 +44,12 @@ impl PartitionLog {
         let rows = self.rows_now()?;
         let row = rows.segments.get(&(place.base, place.salt));
         let removed = row.is_none_or(|row| row.state == SegmentRowState::Removed);
-        if removed {
+        // Where the list is what it was, another opening would come to the same end, for ever.
+        let moved_on = removed && rows.segments != self.rows.segments;
+        if moved_on {
             self.rows = rows;
         }
-        Ok(removed)
+        Ok(moved_on)
     }
 
     fn rows_now(&self) -> Result<PartitionRows, Error> {

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::offset::{Offset, Timestamp};
 use crate::storage::commit::{Ends, Want};
 use crate::storage::manifest::{PartitionRow, Row, SegmentRow, SegmentRowState};
-use crate::storage::partition::{PartitionLog, is_older};
+use crate::storage::partition::{PartitionLog, SEGMENT_BYTES_STRETCHED, is_older};
 use crate::storage::view::{SegmentState, SegmentView};
 use crate::sync::Arc;
 
@@ -151,7 +151,7 @@ fn sealed_end(view: &SegmentView) -> Option<Offset> {
 /// How many of the oldest segments retention lets go of.
 fn expired(sealed: &[SegmentView], retention: &Retention, now: Timestamp) -> usize {
     let sizes = sealed.iter().filter_map(|view| match view.state {
-        SegmentState::Sealed { bytes, last_append, .. } => Some((bytes, last_append)),
+        SegmentState::Sealed { bytes, last_append, .. } => Some((held_by(bytes), last_append)),
         SegmentState::Active { .. } => None,
     });
     let mut left: u64 = sizes.clone().map(|(bytes, _)| bytes).sum();
@@ -161,4 +161,9 @@ fn expired(sealed: &[SegmentView], retention: &Retention, now: Timestamp) -> usi
             || retention.max_bytes.is_some_and(|most| left >= most)
     };
     sizes.take_while(goes).count()
+}
+
+/// What a segment of `bytes` holds: one that is missing, whose bytes nobody knows, holds nothing.
+fn held_by(bytes: u64) -> u64 {
+    if bytes <= SEGMENT_BYTES_STRETCHED { bytes } else { 0 }
 }

@@ -3,8 +3,13 @@
 //! Whoever writes takes the tail and puts it back; whoever syncs has set `syncing` under the lock and
 //! clears it there. [`Shard::release`] is where everybody lets go, and sees to it that what is left to
 //! do is somebody's.
+//!
+//! A panic below leaves the files in doubt as a failed write does: the shard stops, everybody who
+//! waits is answered, and the panic goes on in the thread that it struck.
 
+use std::any::Any;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Fate};
@@ -35,13 +40,37 @@ impl<T: Tail> Shard<T> {
         loop {
             let mut wakes = Wakes::default();
             let begun = self.state.lock().begin_round();
-            let (state, progress) = self.write_round(&mut tail, begun, &mut wakes);
+            let (state, progress);
+            (state, tail, progress) = self.write_round(tail, begun, &mut wakes);
             if matches!(progress, Progress::Nothing { .. }) {
                 return self.put_back(state, tail, wakes);
             }
             drop(state);
             self.fire(wakes);
         }
+    }
+
+    /// Lends the tail to `act`, which may panic.
+    pub(super) fn lend<R>(&self, mut tail: Box<T>, act: impl FnOnce(&mut T) -> R) -> (Box<T>, R) {
+        match catch_unwind(AssertUnwindSafe(|| act(&mut tail))) {
+            Ok(result) => (tail, result),
+            Err(panic) => self.give_up(tail, (&mut Round::default(), Wakes::default()), panic),
+        }
+    }
+
+    /// Stops the shard for a panic of whoever had the tail, and lets it go on.
+    fn give_up(
+        &self,
+        tail: Box<T>,
+        (round, mut wakes): (&mut Round, Wakes),
+        panic: Box<dyn Any + Send>,
+    ) -> ! {
+        let mut state = self.state.lock();
+        let error = panicked();
+        state.commit.round_failed(round, &error, Fate::Unknown, &mut wakes);
+        state.commit.poison(&error, &mut wakes);
+        self.put_back(state, tail, wakes);
+        resume_unwind(panic)
     }
 
     /// Lets go of the lock, and of the tail, and sees to it that somebody does what is left.
@@ -138,7 +167,8 @@ impl<T: Tail> Shard<T> {
         let incarnation = self.incarnation();
         let outcome = loop {
             let mut wakes = Wakes::default();
-            let (state, progress) = self.write_round(&mut tail, begun, &mut wakes);
+            let (state, progress);
+            (state, tail, progress) = self.write_round(tail, begun, &mut wakes);
             if let Some(outcome) = progress.outcome_of(&own) {
                 // A leader whose append failed does not come back to sync for the others.
                 let role = Role::Sender(if outcome.is_ok() { want } else { Want::Nothing });
@@ -159,20 +189,24 @@ impl<T: Tail> Shard<T> {
     /// again afterwards.
     fn write_round(
         &self,
-        tail: &mut T,
+        mut tail: Box<T>,
         (mut round, ends): Begun,
         wakes: &mut Wakes,
-    ) -> (MutexGuard<'_, State<T>>, Progress) {
+    ) -> (MutexGuard<'_, State<T>>, Box<T>, Progress) {
         if round.batches.is_empty() {
             let state = self.state.lock();
             let stopped = state.commit.stopped().cloned();
-            return (state, Progress::Nothing { stopped });
+            return (state, tail, Progress::Nothing { stopped });
         }
-        let laid = tail.write(&mut round.batches, ends);
-        let mut state = self.state.lock();
-        let progress = state.settle(&mut round, laid, wakes);
-        state.spare = round;
-        (state, progress)
+        match catch_unwind(AssertUnwindSafe(|| tail.write(&mut round.batches, ends))) {
+            Ok(laid) => {
+                let mut state = self.state.lock();
+                let progress = state.settle(&mut round, laid, wakes);
+                state.spare = round;
+                (state, tail, progress)
+            }
+            Err(panic) => self.give_up(tail, (&mut round, std::mem::take(wakes)), panic),
+        }
     }
 
     /// Does what is due: writes what is queued, then syncs what is to be synced.
@@ -188,11 +222,11 @@ impl<T: Tail> Shard<T> {
             state.requested = false;
             state.commit.expire(self.clock.monotonic(), &mut wakes);
             if !state.commit.is_queue_empty()
-                && let Some(mut tail) = state.idle_tail()
+                && let Some(tail) = state.idle_tail()
             {
                 let begun = state.begin_round();
                 drop(state);
-                let (state, _) = self.write_round(&mut tail, begun, &mut wakes);
+                let (state, tail, _) = self.write_round(tail, begun, &mut wakes);
                 self.release(state, Some(tail), leaves_as, wakes);
                 if role == Role::Background {
                     continue;
@@ -251,7 +285,11 @@ impl<T: Tail> Shard<T> {
         let incarnation = self.incarnation();
         let (targets, end, bytes) = self.state.lock().commit.begin_sync();
         let before = self.clock.monotonic();
-        let result = targets.iter().try_for_each(|target| target.sync());
+        let sync = || targets.iter().try_for_each(|target| target.sync());
+        let (result, panic) = match catch_unwind(AssertUnwindSafe(sync)) {
+            Ok(result) => (result, None),
+            Err(panic) => (Err(panicked()), Some(panic)),
+        };
         let took = self.clock.monotonic().saturating_sub(before);
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
@@ -266,7 +304,10 @@ impl<T: Tail> Shard<T> {
         }
         self.release(state, None, role, wakes);
         self.background.became_durable();
-        result
+        match panic {
+            Some(panic) => resume_unwind(panic),
+            None => result,
+        }
     }
 
     pub(super) fn ask_for_service(&self, mut state: MutexGuard<'_, State<T>>) {
@@ -370,6 +411,11 @@ impl<T: Tail> State<T> {
         self.counters.bytes += bytes as u64;
         self.commit.written(round, (bytes, laid.target), wakes);
     }
+}
+
+/// What those are told who wait for somebody that panics.
+fn panicked() -> Error {
+    Error::new(ErrorKind::Io, "whoever had the files panicked")
 }
 
 /// A round to be written, and where its partition stood when it was begun.

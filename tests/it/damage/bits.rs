@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use brooklet::testing::SimDisk;
-use brooklet::{ErrorKind, Log};
+use brooklet::testing::{SimDisk, verify};
+use brooklet::{ErrorKind, Finding, FindingKind, Log, Verification};
 
 use super::history::{
-    History, OTHER, SegmentFile, Stop, TOPIC, appends, lost, open_log, read_all, read_over, shown,
+    History, OTHER, SegmentFile, Stop, TOPIC, appends, log_dir, lost, open_log, read_all,
+    read_over, shown,
 };
 use crate::format::parser::Frame;
 use crate::pace::some;
@@ -53,6 +54,7 @@ impl<'a> Flip<'a> {
         disk.flip_bit(&self.segment.path, self.bit).unwrap();
         let before = disk.snapshot();
         let expected = self.expected(&disk);
+        self.is_verified(&expected, &verify(&disk.env(), log_dir(&disk)).unwrap());
         let log = open_log(&disk).unwrap();
         let (records, errors) = read_over(&log, TOPIC).unwrap();
         match (&expected, self.frame()) {
@@ -76,6 +78,28 @@ impl<'a> Flip<'a> {
         }
         appends(&log, OTHER, 1);
         expected
+    }
+
+    /// A check of the whole directory says the same as an open and a read.
+    fn is_verified(&self, expected: &Expected, found: &Verification) {
+        let damage = found.damage().collect::<Vec<_>>();
+        match (expected, self.frame()) {
+            (Expected::Damaged, Some(frame)) => {
+                let [finding] = damage[..] else { panic!("{self}: {found:?}") };
+                assert_eq!(finding.path, self.segment.path, "{self}: {finding}");
+                let byte = usize::try_from(finding.byte.unwrap()).unwrap();
+                assert!(frame.bytes.contains(&byte), "{self}: {finding}");
+                let offsets = finding.offsets.clone().unwrap();
+                let offsets = offsets.start.value()..offsets.end.value();
+                assert_eq!(offsets, frame.offsets(), "{self}: {finding}");
+            }
+            (Expected::Torn, Some(_)) => {
+                assert!(damage.is_empty(), "{self}: {found:?}");
+                let is_torn = |finding: &Finding| finding.kind == FindingKind::TornTail;
+                assert!(found.findings.iter().any(is_torn), "{self}: {found:?}");
+            }
+            _ => assert!(damage.is_empty(), "{self}: {found:?}"),
+        }
     }
 
     fn names_the_frame(&self, error: &brooklet::Error, frame: &Frame) {

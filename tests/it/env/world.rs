@@ -133,6 +133,9 @@ fn the_disk_opens_nothing_but_regular_files() {
         let refused = fs.lock(&path(name)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{name}: {refused}");
     }
+    for name in ["file", "link", "dangling", "socket", "pipe"] {
+        assert!(fs.sync_dir(&path(name)).is_err(), "{name} was synced as a directory");
+    }
     assert!(!path("nothing").exists());
     assert_eq!(std::fs::read(path("file")).unwrap(), b"secret");
     let listed = fs.read_dir(directory.path()).unwrap();

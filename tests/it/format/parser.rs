@@ -41,7 +41,34 @@ impl Frame {
 
     /// The durable end that the frame proves.
     pub(crate) fn mark(&self) -> Option<u64> {
-        (self.durable_lag != u32::MAX).then(|| self.base_offset - u64::from(self.durable_lag))
+        proven(self.base_offset, self.durable_lag)
+    }
+}
+
+fn proven(base_offset: u64, durable_lag: u32) -> Option<u64> {
+    if durable_lag == u32::MAX { None } else { base_offset.checked_sub(u64::from(durable_lag)) }
+}
+
+/// The first 64 bytes of a frame, under a good checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) length: usize,
+    pub(crate) base_offset: u64,
+    pub(crate) body_checksum: u32,
+    pub(crate) count: u32,
+    pub(crate) durable_lag: u32,
+    pub(crate) append_time: i64,
+    pub(crate) base_timestamp: i64,
+}
+
+impl Header {
+    pub(crate) fn offsets(&self) -> Range<u64> {
+        self.base_offset..self.base_offset + u64::from(self.count)
+    }
+
+    /// The durable end that the header proves, whatever became of the body.
+    pub(crate) fn mark(&self) -> Option<u64> {
+        proven(self.base_offset, self.durable_lag)
     }
 }
 
@@ -78,19 +105,33 @@ type Parse<T> = Result<T, String>;
 
 /// CRC-32 as in zlib and PNG: reflected, polynomial 0xEDB88320, all ones before and after.
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            let carry = crc & 1;
-            crc >>= 1;
-            if carry == 1 {
-                crc ^= 0xEDB8_8320;
-            }
-        }
-    }
-    !crc
+    go_on(0, bytes)
 }
+
+/// The CRC-32 of what `crc` is the CRC-32 of, and then `bytes`.
+fn go_on(crc: u32, bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!crc, |crc, byte| {
+        let [low, ..] = crc.to_le_bytes();
+        (crc >> 8) ^ STEPS[usize::from(low ^ byte)]
+    })
+}
+
+/// What eight bits of nothing make of each byte.
+const STEPS: [u32; 256] = {
+    let mut steps = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 * (crc & 1));
+            bit += 1;
+        }
+        steps[byte] = crc;
+        byte += 1;
+    }
+    steps
+};
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
@@ -123,13 +164,14 @@ impl Place {
     }
 
     pub(crate) fn checksum(&self, bytes: &[u8]) -> u32 {
-        crc32(&[&self.bytes()[..], bytes].concat())
+        go_on(crc32(&self.bytes()), bytes)
     }
 }
 
 /// Reads a segment or journal file to its end; zeros behind the last frame of a journal are room.
 pub(crate) fn parse(file: &[u8]) -> Parse<Parsed> {
     let head = parse_head(file)?;
+    ensure(u64_at(file, 56) == 0, "the head's last bytes are not zero")?;
     let mut frames: Vec<Frame> = Vec::new();
     let mut at = 64;
     while at < file.len() && !is_footer(&file[at..]) && file[at..].iter().any(|byte| *byte != 0) {
@@ -141,18 +183,21 @@ pub(crate) fn parse(file: &[u8]) -> Parse<Parsed> {
         frames.push(frame);
     }
     let footer = match is_footer(&file[at.min(file.len())..]) {
-        true => Some(parse_footer(file, at, &head.place)?),
+        true => {
+            let zeros = &file[file.len() - 16..];
+            ensure(zeros.iter().all(|byte| *byte == 0), "the footer's zeros are not")?;
+            Some(parse_footer(file, at, &head.place)?)
+        }
         false => None,
     };
     Ok(Parsed { head, frames, footer })
 }
 
-fn parse_head(file: &[u8]) -> Parse<Head> {
+pub(crate) fn parse_head(file: &[u8]) -> Parse<Head> {
     ensure(file.len() >= 64, "the head is short")?;
     let magic: [u8; 8] = file[..8].try_into().unwrap();
     ensure(&magic == b"brookseg" || &magic == b"brookjnl", "the magic is unknown")?;
     ensure(u32_at(file, 8) == crc32(&file[12..64]), "the head's checksum differs")?;
-    ensure(u64_at(file, 56) == 0, "the head's last bytes are not zero")?;
     let place = Place {
         topic: u64_at(file, 16),
         partition: u32_at(file, 24),
@@ -164,37 +209,59 @@ fn parse_head(file: &[u8]) -> Parse<Head> {
     Ok(Head { magic, version, place, created: i64_at(file, 40), mark: u64_at(file, 48) })
 }
 
-fn parse_frame(file: &[u8], at: usize, place: &Place) -> Parse<Frame> {
+/// The header at `at`, if its checksum is good and what it says is possible.
+pub(crate) fn parse_header(file: &[u8], at: usize, place: &Place) -> Parse<Header> {
     ensure(file.len() >= at + 64, "a frame's header is short")?;
     let header = &file[at..at + 64];
+    // Both are what the checksum is about as well; they come first because they are looked at fast.
+    ensure(header[24] == 1 && header[4].is_multiple_of(8), "no header of version 1")?;
     ensure(u32_at(header, 0) == place.checksum(&header[4..]), "a header's checksum differs")?;
     let length = u32_at(header, 4) as usize;
-    ensure(length >= 64 && length.is_multiple_of(8), "a frame's length is impossible")?;
-    ensure(file.len() >= at + length, "a frame is short")?;
-    let body = &file[at + 64..at + length];
-    ensure(u32_at(header, 16) == crc32(body), "a body's checksum differs")?;
-    ensure(header[24] == 1, "a frame's version is not 1")?;
+    ensure((64..=67_112_960).contains(&length), "a frame's length is impossible")?;
     ensure(header[25] & !3 == 0, "a frame's attributes are unknown")?;
-    ensure(u16_at(header, 26) == 0 && u32_at(header, 52) == 0, "epoch or sequence is not zero")?;
-    ensure(u64_at(header, 56) == 0, "the producer id is not zero")?;
-    let append_time = i64_at(header, 32);
-    let base_timestamp = i64_at(header, 40);
+    let (base_offset, count) = (u64_at(header, 8), u32_at(header, 20));
+    ensure(base_offset.checked_add(u64::from(count)).is_some(), "offsets pass their range")?;
+    Ok(Header {
+        length,
+        base_offset,
+        body_checksum: u32_at(header, 16),
+        count,
+        durable_lag: u32_at(header, 28),
+        append_time: i64_at(header, 32),
+        base_timestamp: i64_at(header, 40),
+    })
+}
+
+/// The records behind a good header, if the whole frame is there and good.
+pub(crate) fn parse_body(file: &[u8], at: usize, header: &Header) -> Parse<Frame> {
+    ensure(file.len() >= at + header.length, "a frame is short")?;
+    let body = &file[at + 64..at + header.length];
+    ensure(header.body_checksum == crc32(body), "a body's checksum differs")?;
     let mut records = Vec::new();
     let mut from = 0;
-    for _ in 0..u32_at(header, 20) {
-        let (record, end) = parse_record(body, from, append_time, base_timestamp)?;
+    for _ in 0..header.count {
+        let (record, end) = parse_record(body, from, header.append_time, header.base_timestamp)?;
         records.push(record);
         from = end;
     }
     let padding = &body[from..];
     ensure(padding.len() < 8 && padding.iter().all(|byte| *byte == 0), "padding is not zeros")?;
     Ok(Frame {
-        bytes: at..at + length,
-        base_offset: u64_at(header, 8),
-        durable_lag: u32_at(header, 28),
-        append_time,
+        bytes: at..at + header.length,
+        base_offset: header.base_offset,
+        durable_lag: header.durable_lag,
+        append_time: header.append_time,
         records,
     })
+}
+
+/// A frame as version 1 writes it: what is reserved is zero as well.
+fn parse_frame(file: &[u8], at: usize, place: &Place) -> Parse<Frame> {
+    let header = parse_header(file, at, place)?;
+    let fixed = &file[at..at + 64];
+    ensure(u16_at(fixed, 26) == 0 && u32_at(fixed, 52) == 0, "epoch or sequence is not zero")?;
+    ensure(u64_at(fixed, 56) == 0, "the producer id is not zero")?;
+    parse_body(file, at, &header)
 }
 
 fn parse_record(
@@ -209,6 +276,7 @@ fn parse_record(
     let delta = u32_at(body, at + 4).cast_signed();
     let flags = body[at + 10];
     ensure(flags & !7 == 0, "a record's flags are unknown")?;
+    ensure(flags & 1 != 0 || u16_at(body, at + 8) == 0, "a key that is not there")?;
     let mut rest = &body[at + 12..end];
     let key = take(&mut rest, u16_at(body, at + 8) as usize)?;
     let mut headers = Vec::new();
@@ -217,13 +285,15 @@ fn parse_record(
         ensure(fixed[2] & !1 == 0 && fixed[3] == 0, "a header's flags are unknown")?;
         let name = take(&mut rest, u16_at(fixed, 0) as usize)?;
         let value = take(&mut rest, u32_at(fixed, 4) as usize)?;
+        ensure(fixed[2] == 1 || value.is_empty(), "a header's value that is not there")?;
         let name = String::from_utf8(name.to_vec()).map_err(|error| error.to_string())?;
         headers.push((name, (fixed[2] & 1 != 0).then(|| value.to_vec())));
     }
     let timestamp = match flags & 4 {
         0 => append_time,
-        _ => base_timestamp + i64::from(delta),
+        _ => base_timestamp.saturating_add(i64::from(delta)),
     };
+    ensure(flags & 2 != 0 || rest.is_empty(), "a value that is not there")?;
     let key = (flags & 1 != 0).then(|| key.to_vec());
     let value = (flags & 2 != 0).then(|| rest.to_vec());
     Ok((Record { timestamp, key, headers, value }, end))
@@ -243,11 +313,18 @@ fn is_footer(rest: &[u8]) -> bool {
         && u64_at(rest, fixed + 16) != 0
 }
 
+/// The footer that the last 64 bytes speak of, if it is good and belongs to the place.
+pub(crate) fn find_footer(file: &[u8], place: &Place) -> Option<Footer> {
+    let fixed = file.len().checked_sub(64)?;
+    file[fixed..].starts_with(b"brookidx").then_some(())?;
+    let at = fixed.checked_sub(u32_at(file, fixed + 12) as usize * 16)?;
+    parse_footer(file, at, place).ok()
+}
+
 fn parse_footer(file: &[u8], at: usize, place: &Place) -> Parse<Footer> {
     let fixed = file.len() - 64;
     let checked = [&file[at..fixed], &file[fixed + 12..]].concat();
     ensure(u32_at(file, fixed + 8) == place.checksum(&checked), "the footer's checksum differs")?;
-    ensure(file[fixed + 48..].iter().all(|byte| *byte == 0), "the footer's zeros are not")?;
     let entries = file[at..fixed].chunks(16);
     let entries = entries.map(|entry| (u32_at(entry, 0), u32_at(entry, 4), i64_at(entry, 8)));
     let footer = Footer {

@@ -32,7 +32,7 @@ fn run() {
 }
 
 /// A child process and its pipes; it is killed when this is dropped.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     commands: Option<ChildStdin>,
     lines: BufReader<ChildStdout>,
@@ -40,28 +40,29 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn start(role: &str, dir: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["processes::child::run", "--exact", "--nocapture", "--test-threads=1"])
-            .env(ROLE, role)
-            .env(DIR, dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["processes::child::run", "--exact", "--nocapture", "--test-threads=1"]);
+        Self::spawn(command.env(ROLE, role).env(DIR, dir))
+    }
+
+    /// Starts a command whose lines [`say`] has said, or this very binary as a part of it.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let commands = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, commands, lines }
     }
 
     /// Tells the child what to do next.
-    pub(super) fn tell(&mut self, command: &str) {
+    pub(crate) fn tell(&mut self, command: &str) {
         let commands = self.commands.as_mut().unwrap();
         writeln!(commands, "{command}").unwrap();
         commands.flush().unwrap();
     }
 
     /// The next line of the child; none once it has ended. A line that its end cut short is none.
-    pub(super) fn line(&mut self) -> Option<String> {
+    pub(crate) fn line(&mut self) -> Option<String> {
         loop {
             let mut line = String::new();
             self.lines.read_line(&mut line).unwrap();
@@ -73,7 +74,7 @@ impl Process {
     }
 
     /// Reads lines up to this one; it must come.
-    pub(super) fn until(&mut self, wanted: &str) -> Vec<String> {
+    pub(crate) fn until(&mut self, wanted: &str) -> Vec<String> {
         let mut before = Vec::new();
         loop {
             match self.line() {
@@ -85,7 +86,7 @@ impl Process {
     }
 
     /// Kills the child as nothing can be caught or refused, and returns what it still said.
-    pub(super) fn kill(&mut self) -> Vec<String> {
+    pub(crate) fn kill(&mut self) -> Vec<String> {
         self.child.kill().unwrap();
         let status = self.child.wait().unwrap();
         assert!(!status.success(), "the child had ended before it was killed");
@@ -93,7 +94,7 @@ impl Process {
     }
 
     /// Closes the command pipe and waits for a good end; returns what the child still said.
-    pub(super) fn finish(&mut self) -> Vec<String> {
+    pub(crate) fn finish(&mut self) -> Vec<String> {
         drop(self.commands.take());
         let rest = std::iter::from_fn(|| self.line()).collect();
         let status = self.child.wait().unwrap();
@@ -110,7 +111,7 @@ impl Drop for Process {
 }
 
 /// Says one line to the parent, in one write.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("{OURS}{line}\n").as_bytes()).unwrap();
     out.flush().unwrap();
@@ -156,7 +157,8 @@ fn serve(dir: &Path) {
     }
 }
 
-fn say_start() {
+/// Ends the line that the harness has begun.
+pub(crate) fn say_start() {
     std::io::stdout().write_all(b"\n").unwrap();
 }
 
