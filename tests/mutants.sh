@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Mutates a shard of the source with cargo-mutants, and tries the fast tests on each mutant.
 #
-#   tests/mutants.sh recovery|shard|manifest|groups [K/N]
+#   tests/mutants.sh recovery|manifest|shard|groups|walk|journal|commit|membership [K/N]
 #
 # K/N takes the Kth of N parts of the shard, counted from zero. Works on a copy of the tree under
 # $TMPDIR; with $MUTANTS_DIR set, the copy and what was built of it stay there. The result is left in
@@ -15,30 +15,46 @@ cd "$(dirname "$0")/.."
 root=$PWD
 case ${1:-} in
     recovery)
-        files=(storage/recovery storage/judge storage/scan storage/walk)
+        files=(storage/recovery storage/judge storage/scan)
         near=(crash:: damage:: torn:: api::keeping api::telling)
         ;;
+    manifest)
+        files=(storage/manifest)
+        near=(crash::a_crash_at damage:: api:: faults:: groups::crashes)
+        ;;
     shard)
-        files=(storage/shard storage/shard/work storage/commit storage/waiter)
+        files=(storage/shard storage/shard/work)
         near=(waiting:: async_face:: api:: faults:: full::sends)
         ;;
-    manifest)
-        files=(storage/manifest storage/journal)
-        near=(crash::a_crash_at damage::books api:: faults:: groups::crashes)
-        ;;
     groups)
-        files=(group/offsets group/registry group/coordinator/commit group/membership)
+        files=(group/offsets group/registry group/coordinator/commit)
+        near=(group:: groups::)
+        ;;
+    walk)
+        files=(storage/walk)
+        near=(damage:: torn:: api::reading api::keeping)
+        ;;
+    journal)
+        files=(storage/journal storage/journal/entries)
+        near=(crash::a_crash_at damage::books api:: faults:: groups::crashes full::)
+        ;;
+    commit)
+        files=(storage/commit storage/waiter)
+        near=(waiting:: async_face:: api:: faults:: full::)
+        ;;
+    membership)
+        files=(group/membership)
         near=(group:: groups::)
         ;;
     *)
-        echo "usage: $0 recovery|shard|manifest|groups [K/N]" >&2
+        echo "usage: $0 SHARD [K/N]; the shards stand at its head" >&2
         exit 2
         ;;
 esac
 part=${2:-0/1}
 # Unit tests cost a build of their own; only groups have them.
 targets=(--cargo-arg=--test=it)
-[ "$1" != groups ] || targets+=(--cargo-arg=--lib)
+case $1 in groups | membership) targets+=(--cargo-arg=--lib) ;; esac
 scratch=${MUTANTS_DIR:-}
 if [ -z "$scratch" ]; then
     scratch=$(mktemp -d "${TMPDIR:-/tmp}/brooklet-mutants.XXXXXX")
