@@ -5,3 +5,4 @@ mod books;
 mod files;
 mod footers;
 pub(crate) mod history;
+mod hostile;
