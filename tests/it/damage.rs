@@ -7,3 +7,4 @@ mod footers;
 pub(crate) mod history;
 mod reopened;
 mod strangers;
+mod hostile;
