@@ -1,40 +1,60 @@
 #!/usr/bin/env bash
 # Mutates a shard of the source with cargo-mutants, and tries the fast tests on each mutant.
 #
-#   tests/mutants.sh recovery|shard|manifest|groups [K/N]
+#   tests/mutants.sh recovery|manifest|shard|groups|walk|journal|commit|membership [K/N]
 #
 # K/N takes the Kth of N parts of the shard, counted from zero. Works on a copy of the tree under
 # $TMPDIR; with $MUTANTS_DIR set, the copy and what was built of it stay there. The result is left in
 # mutants.out beside the copy: caught.txt, missed.txt, timeout.txt, unviable.txt.
 #
-# At first the tests that know the shard best are tried; what they miss meets all of the fast tests
-# (tests/seeded/fast.txt). A mutant counts as missed that all of them miss.
+# At first the tests that know the shard best are tried, with their sweeps thinned further; what they
+# miss meets all of the fast tests (tests/seeded/fast.txt). A mutant counts as missed that all of them
+# miss.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 case ${1:-} in
     recovery)
-        files=(storage/recovery storage/judge storage/scan storage/walk)
-        near=(crash:: damage:: torn:: api::keeping api::telling --skip crash::random)
-        ;;
-    shard)
-        files=(storage/shard storage/shard/work storage/commit storage/waiter)
-        near=(waiting:: async_face:: api:: faults::a_disk faults::any full::sends)
+        files=(storage/recovery storage/judge storage/scan)
+        near=(crash:: damage:: torn:: api::keeping api::telling)
         ;;
     manifest)
-        files=(storage/manifest storage/journal)
-        near=(crash::a_crash_at damage::books api:: faults:: groups::crashes)
+        files=(storage/manifest)
+        near=(crash::a_crash_at damage:: api:: faults:: groups::crashes)
+        ;;
+    shard)
+        files=(storage/shard storage/shard/work)
+        near=(waiting:: async_face:: api:: faults:: full::sends)
         ;;
     groups)
-        files=(group/offsets group/registry group/coordinator/commit group/membership)
+        files=(group/offsets group/registry group/coordinator/commit)
+        near=(group:: groups::)
+        ;;
+    walk)
+        files=(storage/walk)
+        near=(damage:: torn:: api::reading api::keeping)
+        ;;
+    journal)
+        files=(storage/journal storage/journal/entries)
+        near=(crash::a_crash_at damage::books api:: faults:: groups::crashes full::)
+        ;;
+    commit)
+        files=(storage/commit storage/waiter)
+        near=(waiting:: async_face:: api:: faults:: full::)
+        ;;
+    membership)
+        files=(group/membership)
         near=(group:: groups::)
         ;;
     *)
-        echo "usage: $0 recovery|shard|manifest|groups [K/N]" >&2
+        echo "usage: $0 SHARD [K/N]; the shards stand at its head" >&2
         exit 2
         ;;
 esac
 part=${2:-0/1}
+# Unit tests cost a build of their own; only groups have them.
+targets=(--cargo-arg=--test=it)
+case $1 in groups | membership) targets+=(--cargo-arg=--lib) ;; esac
 scratch=${MUTANTS_DIR:-}
 if [ -z "$scratch" ]; then
     scratch=$(mktemp -d "${TMPDIR:-/tmp}/brooklet-mutants.XXXXXX")
@@ -42,7 +62,7 @@ fi
 tree=$scratch/tree
 mkdir -p "$tree"
 tar -C "$root" --exclude=./target --exclude=./.git --exclude=./fuzz/target -cf - . | tar -C "$tree" -xmf -
-export BROOKLET_FAST=1 RUST_BACKTRACE=0
+export RUST_BACKTRACE=0
 unset BROOKLET_LONG CARGO_TARGET_DIR
 
 fast=()
@@ -62,14 +82,16 @@ mutate() {
     # Zero if all are caught, 2 if some are missed, 3 if some came to no end.
     local code=0
     (cd "$tree" && cargo mutants --in-place --no-shuffle --shard "$part" --output "$scratch" \
-        --colors never "${options[@]}" "$@") || code=$?
+        --colors never "${options[@]}" "${targets[@]}" "$@") || code=$?
     case $code in 0 | 2 | 3) ;; *) exit "$code" ;; esac
 }
 
 rm -rf "$scratch/mutants.out" "$scratch/mutants.out.old"
-mutate -- --lib --test it -- "${near[@]}"
+export BROOKLET_FAST=4
+mutate -- -- "${near[@]}"
 if [ -s "$scratch/mutants.out/missed.txt" ]; then
-    mutate --iterate -- --lib --test it -- "${fast[@]}"
+    export BROOKLET_FAST=1
+    mutate --iterate -- -- "${fast[@]}"
 fi
 for what in caught missed timeout unviable; do
     cat "$scratch/mutants.out/$what.txt" "$scratch/mutants.out/previously_$what.txt" 2> /dev/null | sort -u > "$scratch/$what.txt" || true

@@ -112,7 +112,7 @@ fn cases(count: u64) -> Counts {
 /// Groups would lose records, hand them to two members, or forget what they have committed.
 #[test]
 fn groups_do_what_the_model_says() {
-    let count = share(if is_long() { 100_000 } else { 2_000 }, 20) as u64;
+    let count = share(if is_long() { 100_000 } else { 2_000 }, 20).max(100) as u64;
     let counts = cases(count);
     for what in [
         "joins",
