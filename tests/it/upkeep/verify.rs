@@ -170,7 +170,7 @@ fn a_check_beside_writers_that_roll_trim_and_delete_finds_nothing() {
             records += found.records;
             assert!(found.is_whole(), "round {round}: {:?}", found.damage().collect::<Vec<_>>());
         }
-        assert!(records > 100, "the checks saw {records} records");
+        assert!(records > 40, "the checks saw {records} records");
     });
-    assert!(log.stats().records() > 200, "too little was written to mean anything");
+    assert!(log.stats().records() > 50, "too little was written to mean anything");
 }
