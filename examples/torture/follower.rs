@@ -101,9 +101,14 @@ impl Follower {
     /// Commits what was handed out; what was taken away since makes it a commit that must fail.
     fn commit(&mut self, member: &mut Member) -> Result<(), Error> {
         let mut parts: Vec<Part> = member.read.iter().map(part).collect();
-        if !self.dice.one_in(8) {
+        let tries_too_much = self.dice.one_in(8);
+        {
             let owned = member.owned.lock();
-            parts.retain(|part| owned.get(&part.place) == Some(&part.assignment));
+            parts.retain(|part| tries_too_much || owned.get(&part.place) == Some(&part.assignment));
+            // Whoever has a partition again commits for what it has now: offsets name no assignment.
+            for part in &mut parts {
+                part.assignment = *owned.get(&part.place).unwrap_or(&part.assignment);
+            }
         }
         let refused = self.commit_parts(member, parts);
         member.read.clear();

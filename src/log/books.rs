@@ -209,7 +209,7 @@ impl Books {
         }
         let Some(clean) = &self.state.clean else { return };
         for journal in [&self.catalog, &self.offsets].into_iter().flatten() {
-            if let Err(error) = check_fingerprint(clean, &journal.journal) {
+            if let Err(error) = check_fingerprint(clean, &journal.journal, journal.good) {
                 let found =
                     note(FindingKind::Contradiction, &journal.journal.path(), error.reason());
                 self.disagreements.push(Finding { byte: error.byte(), ..found });

@@ -17,7 +17,9 @@ use crate::format::layout::{
 };
 use crate::offset::{PartitionId, ShardId, TopicId};
 use crate::storage::beside::until_settled;
-use crate::storage::journal::{Entries, Found, Journal, JournalHome, JournalTail, ensure_dir};
+use crate::storage::journal::{
+    Entries, Fingerprint, Found, Journal, JournalHome, JournalTail, ensure_dir,
+};
 use crate::storage::manifest::{CleanClose, Manifest, ManifestState, begin_anew, decode};
 use crate::storage::waiter::Waiter;
 use crate::sync::{Arc, Weak};
@@ -238,16 +240,20 @@ fn read_books(home: &JournalHome) -> Result<Option<Books>, Error> {
     let catalog = catalog?.ok_or_else(|| missing(home, JournalKind::Catalog))?;
     let offsets = offsets?.ok_or_else(|| missing(home, JournalKind::Offsets))?;
     if let Some(clean) = &state.clean {
-        check_fingerprint(clean, &catalog.journal)?;
-        check_fingerprint(clean, &offsets.journal)?;
+        for Found { journal, .. } in [&catalog, &offsets] {
+            check_fingerprint(clean, journal, journal.fingerprint(journal.end()))?;
+        }
     }
     Ok(Some(Books { manifest, catalog, offsets, state }))
 }
 
 /// A clean close names what the other journals held; anything else was changed behind the log's
 /// back.
-pub(crate) fn check_fingerprint(clean: &CleanClose, tail: &JournalTail) -> Result<(), Error> {
-    let found = tail.fingerprint(tail.end());
+pub(crate) fn check_fingerprint(
+    clean: &CleanClose,
+    tail: &JournalTail,
+    found: Fingerprint,
+) -> Result<(), Error> {
     match clean.journals.iter().find(|(known, _)| *known == tail.kind()) {
         Some((_, noted)) if *noted == found => Ok(()),
         Some((_, noted)) => {

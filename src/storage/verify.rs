@@ -114,7 +114,7 @@ pub(crate) fn check_journal(kind: JournalKind, home: &JournalHome) -> (Checked, 
             return (checked, None);
         }
     };
-    let Salvaged { journal, damage, torn_at, frames, bytes } = &salvaged;
+    let Salvaged { journal, damage, torn_at, frames, bytes, .. } = &salvaged;
     checked.tally = Tally { files: 1, bytes: *bytes, frames: *frames, records: 0 };
     damage.iter().for_each(|error| checked.note_error(error));
     if let Some(byte) = *torn_at {

@@ -7,7 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::{JournalHome, JournalTail, apply};
+use super::{Fingerprint, JournalHome, JournalTail, apply};
 use crate::env::{Access, File};
 use crate::error::{Error, ErrorKind};
 use crate::format::frame::{FrameHeader, HEADER_BYTES};
@@ -25,6 +25,8 @@ const COPY_BYTES: usize = 1024 * 1024;
 pub(crate) struct Salvaged {
     /// The entries of all good frames.
     pub(crate) journal: JournalTail,
+    /// What an open would find: everything before the first bytes that are no good frame.
+    pub(crate) good: Fingerprint,
     /// Stretches below what was known to be durable, by byte; none in a journal that is whole.
     pub(crate) damage: Vec<Error>,
     /// Where bytes begin that are the end of a write that was under way.
@@ -44,6 +46,8 @@ struct Bad {
 #[derive(Default)]
 struct Way {
     known_mark: Offset,
+    /// Behind the last frame that belongs to the file.
+    end: Offset,
     frames: u64,
     bad: Vec<Bad>,
     /// The head cannot be read, so that nothing says where the entries begin.
@@ -71,12 +75,15 @@ impl JournalTail {
         let mut way = Way::default();
         way.read_head(&*file, &path)?;
         tail.end = tail.first_offset(&*file, &way).map_err(failed)?;
+        way.end = tail.end;
         tail.limit = file.len().map_err(failed)?;
         tail.read_frames(&file, &mut way).map_err(failed)?;
-        tail.end = tail.end.max(way.known_mark);
+        let good = tail.fingerprint(tail.end);
+        tail.end = way.end.max(way.known_mark);
         let bytes = tail.limit;
         let (damage, torn_at) = way.judge(&path);
-        Ok(Some(Salvaged { journal: tail, damage, torn_at, frames: way.frames, bytes }))
+        let frames = way.frames;
+        Ok(Some(Salvaged { journal: tail, good, damage, torn_at, frames, bytes }))
     }
 
     /// Copies the file that was read, durably, to a name that no journal has; says which.
@@ -131,12 +138,16 @@ impl JournalTail {
                     match walk.batch(position, &header)? {
                         Ok(batch) => apply(&mut self.entries, batch.entries()),
                         Err(reason) => {
-                            way.note(position, self.end..header.end_offset(), reason.to_string());
+                            let offsets = header.base_offset..header.end_offset();
+                            way.note(position, offsets, reason.to_string());
                         }
                     }
                     way.frames += 1;
                     way.known_mark = way.known_mark.max(header.durable_mark().unwrap_or_default());
-                    (self.position, self.end) = walk.at();
+                    way.end = header.end_offset();
+                    if way.bad.iter().all(|bad| bad.position == 0) {
+                        (self.position, self.end) = walk.at();
+                    }
                     continue;
                 }
                 Step::Hole { position, from, until, reason } => {
@@ -150,10 +161,10 @@ impl JournalTail {
             };
             let reason = match reason {
                 Some(reason) => reason,
-                None if self.end < way.known_mark => "the file ends early".to_owned(),
+                None if way.end < way.known_mark => "the file ends early".to_owned(),
                 None => return Ok(()),
             };
-            way.note(position, self.end..way.known_mark.max(self.end), reason);
+            way.note(position, way.end..way.known_mark.max(way.end), reason);
             return Ok(());
         }
     }
