@@ -14,6 +14,8 @@ pub(super) struct Groups {
     positions: BTreeMap<(u32, Place), Position>,
     /// The assignments that have not ended.
     cursors: BTreeMap<u64, Cursor>,
+    /// How many assignments were told of.
+    told: u64,
     /// The commits that are under way.
     commits: BTreeMap<u64, Asked>,
     /// Those whose commits are not in the history.
@@ -44,6 +46,8 @@ struct Position {
 #[derive(Clone, Copy, Debug)]
 struct Cursor {
     group: u32,
+    /// How many assignments were told of before this one.
+    order: u64,
     next: Option<u64>,
 }
 
@@ -71,7 +75,8 @@ impl Groups {
         // Members are told one by one, and not in the order in which they are given something: who
         // owns the partition is certain once it hands out records.
         self.positions.entry((group, place)).or_default();
-        self.cursors.insert(assignment, Cursor { group, next: None });
+        self.cursors.insert(assignment, Cursor { group, order: self.told, next: None });
+        self.told += 1;
     }
 
     /// A poll of records that are compared with what was sent elsewhere.
@@ -107,7 +112,10 @@ impl Groups {
     pub(super) fn commit(&mut self, commit: u64, group: u32, parts: &[Part]) {
         let ask = |part: &Part| {
             let position = self.positions.entry((group, part.place)).or_default();
-            let is_stale = position.owner.is_some_and(|owner| owner != part.assignment);
+            // Who was told of the partition behind the one that has read it last may be its owner.
+            let order = |assignment| self.cursors.get(&assignment).map(|cursor| cursor.order);
+            let is_stale =
+                position.owner.is_some_and(|owner| order(part.assignment) < order(owner));
             AskedPart { part: *part, firm: position.firm, is_stale }
         };
         let parts = parts.iter().map(ask).collect();

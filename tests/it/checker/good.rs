@@ -202,6 +202,10 @@ fn stories() -> Vec<(&'static str, Vec<Vec<Event>>)> {
             ],
         ),
         (
+            "a commit by who was given the partition and has not read it yet",
+            vec![read(FIRM), assigned(FIRM, 2), committed(FIRM, 2, 3)],
+        ),
+        (
             "refused commits change nothing",
             vec![
                 read(FIRM),
