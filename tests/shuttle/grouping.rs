@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use brooklet::partitioner::Fixed;
 use brooklet::testing::{Fault, Op, OpKind, Repeat};
 use brooklet::{
-    CommittedOffset, Consumer, ErrorKind, GroupDescription, PartitionId, Record, SyncPolicy,
-    TopicConfig, TopicPartition,
+    CommittedOffset, Consumer, ErrorKind, GroupDescription, HandOver, PartitionId,
+    RebalanceListener, Record, SyncPolicy, TopicConfig, TopicPartition,
 };
 use shuttle::thread::yield_now;
 
@@ -106,6 +106,66 @@ fn a_rebalance_beside_polls_and_commits() {
         assert_eq!(committed(&group(&world, "g")), BTreeMap::from(all.clone()));
         world.log.close().unwrap();
         assert_eq!(committed(&world.next_session().group("g").unwrap()), BTreeMap::from(all));
+    });
+}
+
+/// Keeps what is to leave a member, until somebody lets go of it.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<HandOver>>>);
+
+impl Kept {
+    fn take(&self) -> Vec<HandOver> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl RebalanceListener for Kept {
+    fn revoked(&mut self, partitions: Vec<HandOver>) {
+        self.0.lock().unwrap().extend(partitions);
+    }
+}
+
+/// A commit would be accepted of who has just handed its partition over, behind the back of the next
+/// owner.
+#[test]
+fn a_hand_over_beside_a_commit() {
+    explore(&["committed", "refused"], |seen| {
+        let world = filled(2);
+        let kept = Kept::default();
+        let join = |world: &World| world.log.consumer("g").topics(["t"]).max_records(1);
+        let mut owner = join(&world).listener(kept.clone()).open().unwrap();
+        let batches = [0, 1].map(|_| owner.poll(FOR_EVER).unwrap());
+        let mut next = join(&world).open().unwrap();
+        // It hears that one of its partitions is to leave it.
+        drop(owner.poll(AN_INSTANT).unwrap());
+        let tokens = kept.take();
+        assert_eq!(tokens.len(), 1, "nothing is to leave it");
+        let lets_go = world.spawn(move |_| drop(tokens));
+        let successor = world.spawn(move |_| {
+            loop {
+                let batch = next.poll(FOR_EVER).unwrap();
+                if let Some(record) = batch.iter().next() {
+                    return (record.topic_partition().clone(), record.offset().value());
+                }
+            }
+        });
+        let mut committed = BTreeMap::new();
+        for record in batches.iter().flatten() {
+            match owner.commit_through(&record) {
+                Ok(()) => {
+                    let next = record.offset().value() + 1;
+                    committed.insert(record.topic_partition().clone(), next);
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NotOwner, "{error}"),
+            }
+        }
+        lets_go.join().unwrap();
+        let (place, first) = successor.join().unwrap();
+        let before = committed.get(&place);
+        seen.note(if before.is_some() { "committed" } else { "refused" });
+        assert_eq!(first, before.copied().unwrap_or(0), "{place} goes on elsewhere");
+        drop(owner);
+        world.log.close().unwrap();
     });
 }
 

@@ -66,7 +66,10 @@ fn loom_a_stricter_policy_begins_at_a_durable_end() {
             let (world, shard) = (Arc::clone(&world), Arc::clone(&shard));
             move || {
                 append(&world, &shard, Want::Written).unwrap();
-                shard.observe(|commit, (), _| (commit.policy, commit.visible_end()))
+                let look = || shard.observe(|commit, (), _| (commit.policy, commit.visible_end()));
+                let (policy, seen) = look();
+                assert!(look().1 >= seen, "what was seen is hidden for a while");
+                (policy, seen)
             }
         });
         shard.set_policy(SyncPolicy::Always).unwrap();
