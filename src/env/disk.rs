@@ -25,6 +25,7 @@ use super::threads::Threads;
 use super::{Access, DirEntry, EntryKind, Env, File, Fs, Lock};
 
 /// The real world: this machine's files, clocks and threads.
+#[cfg(feature = "testing")]
 #[must_use]
 pub fn env() -> Env {
     with(DiskFs { root: None })

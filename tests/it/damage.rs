@@ -5,5 +5,6 @@ mod books;
 mod files;
 mod footers;
 pub(crate) mod history;
+mod hostile;
 mod reopened;
 mod strangers;

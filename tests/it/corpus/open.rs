@@ -69,14 +69,12 @@ fn made_up(data: &[u8]) -> Files {
         };
         let length = usize::from(feed.u16() % 2048);
         let mut bytes = feed.bytes(length).to_vec();
-        if kind & 16 != 0 {
-            if let Some(place) = place_of(&path) {
-                if bytes.len() >= 8 {
-                    let is_segment = path.extension().is_some_and(|ext| ext == "seg");
-                    bytes[..8].copy_from_slice(if is_segment { b"brookseg" } else { b"brookjnl" });
-                }
-                mend(&mut bytes, &place);
+        if let Some(place) = place_of(&path).filter(|_| kind & 16 != 0) {
+            if bytes.len() >= 8 {
+                let is_segment = path.extension().is_some_and(|ext| ext == "seg");
+                bytes[..8].copy_from_slice(if is_segment { b"brookseg" } else { b"brookjnl" });
             }
+            mend(&mut bytes, &place);
         }
         files.insert(path, bytes);
     }

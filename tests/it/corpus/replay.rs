@@ -2,6 +2,7 @@
 //!
 //! Those of `frames` and of the private half of `names` are run beside the code, in `src/fuzzing`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use brooklet::testing::SimDisk;
@@ -16,8 +17,8 @@ fn replay(target: &str, run: impl Fn(&[u8])) {
     let mut count = 0;
     for entry in std::fs::read_dir(&dir).unwrap() {
         let path = entry.unwrap().path();
-        println!("{}", path.display());
-        run(&std::fs::read(path).unwrap());
+        let ran = catch_unwind(AssertUnwindSafe(|| run(&std::fs::read(&path).unwrap())));
+        assert!(ran.is_ok(), "{} fails", path.display());
         count += 1;
     }
     assert!(count > 0, "no inputs in {}", dir.display());

@@ -60,6 +60,12 @@ impl ThinDisk {
     }
 }
 
+/// Everything that a topic holds.
+fn values(log: &Log, topic: &str) -> Vec<Vec<u8>> {
+    let records = log.reader(topic).stop_at_end().open().unwrap();
+    records.map(|record| record.unwrap().value().unwrap().to_vec()).collect()
+}
+
 /// Sends one record and takes note of its fate.
 fn send(
     log: &Log,
@@ -130,6 +136,8 @@ fn a_disk_that_cannot_write_back_loses_nothing_that_was_acknowledged() {
         fs::remove_file(disk.below.join("ballast")).unwrap();
         disk.grow("200m");
         log.reopen_partition(&place(LOOSE)).unwrap();
+        let served = values(&log, LOOSE);
+        assert!(served.len() > 200, "what could be kept was not");
         for number in 0..50 {
             send(&log, &mut told, (LOOSE, "after", number), Acks::Durable).unwrap();
         }
@@ -139,6 +147,8 @@ fn a_disk_that_cannot_write_back_loses_nothing_that_was_acknowledged() {
         let log = Log::open(&path).unwrap();
         // What was written and never synced may be lost with the file, as with the power.
         told.check(&log, After::Power);
+        // What was served once is on the disk, and not in the page cache alone.
+        assert!(values(&log, LOOSE).starts_with(&served), "{} were served", served.len());
         closed.unwrap();
         goes_on(&log, &mut told, "later");
         drop(log);
