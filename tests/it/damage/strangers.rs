@@ -76,7 +76,7 @@ fn segments_behind_a_torn_end_are_told_and_stay_as_they_are() {
     assert_eq!(end, last.base_offset);
     let report = log.recovery();
     let aside = report.partitions.iter().flat_map(|found| found.aside.clone()).collect::<Vec<_>>();
-    assert_eq!(aside, [behind.path.clone()]);
+    assert_eq!(aside, std::slice::from_ref(&behind.path));
     // Past the base of what was set aside, and over its end.
     while end <= behind.offsets().end {
         appends(&log, TOPIC, end);
