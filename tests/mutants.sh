@@ -16,7 +16,7 @@ root=$PWD
 case ${1:-} in
     recovery)
         files=(storage/recovery storage/judge storage/scan)
-        near=(crash:: damage:: torn:: api::keeping api::telling)
+        near=(crash:: damage:: torn:: api::keeping api::telling --skip damage::books)
         ;;
     manifest)
         files=(storage/manifest)

@@ -186,6 +186,7 @@ fn read_entry(
 mod tests {
     use super::{
         CommittedOffset, Entries, GroupEntries, commit_change, pattern_change, read_groups,
+        read_groups_leniently, retain_topics,
     };
     use crate::name::GroupName;
     use crate::offset::{Offset, PartitionId, ShardId, TopicId};
@@ -226,5 +227,23 @@ mod tests {
         }
         let entries = Entries::from([(key, value[..7].to_vec())]);
         assert!(read_groups(&entries).is_err(), "a value that is too short");
+    }
+
+    /// A backup would keep commits for topics that it does not have, or lose those of the others.
+    #[test]
+    fn only_what_is_kept_or_makes_sense_is_retained() {
+        let name = GroupName::new("billing").unwrap();
+        let shard = |topic| ShardId { topic: TopicId::new(topic), partition: PartitionId::ZERO };
+        let commit = |topic| commit_change(&name, shard(topic), Some(&Offset::new(1).into()));
+        let changes = [commit(7), commit(8), pattern_change(&name, "orders.*", true)];
+        let mut entries = changes.map(|(key, value)| (key, value.unwrap())).into_iter().collect();
+        let senseless = |entries: &mut Entries| entries.insert(b"senseless".to_vec(), Vec::new());
+        senseless(&mut entries);
+        let (groups, count) = read_groups_leniently(&entries);
+        assert_eq!((groups.get(&name).map(|group| group.committed.len()), count), (Some(2), 1));
+        retain_topics(&mut entries, |topic| topic == TopicId::new(7));
+        let kept = [commit(7).0, pattern_change(&name, "orders.*", true).0];
+        assert!(entries.keys().eq(kept.iter()), "{entries:?}");
+        assert_eq!(read_groups_leniently(&entries).1, 0);
     }
 }

@@ -76,7 +76,7 @@ fn segments_behind_a_torn_end_are_told_and_stay_as_they_are() {
     assert_eq!(end, last.base_offset);
     let report = log.recovery();
     let aside = report.partitions.iter().flat_map(|found| found.aside.clone()).collect::<Vec<_>>();
-    assert_eq!(aside, [behind.path.clone()]);
+    assert_eq!(aside, std::slice::from_ref(&behind.path));
     // Past the base of what was set aside, and over its end.
     while end <= behind.offsets().end {
         appends(&log, TOPIC, end);
@@ -90,4 +90,22 @@ fn segments_behind_a_torn_end_are_told_and_stay_as_they_are() {
     assert_eq!(values.last().unwrap().value, Some(format!("appended at {}", end - 1).into_bytes()));
     log.close().unwrap();
     assert_eq!(disk.read_file(&behind.path).unwrap(), behind.bytes, "it was given up");
+}
+
+/// A torn end would be cut off unsaid where the file of a roll that came to nothing stands behind it.
+#[test]
+fn a_torn_end_is_told_though_an_empty_segment_stands_behind_it() {
+    let history = History::new(Stop::Unsynced);
+    let disk = history.disk.fork();
+    let segment = history.segments.last().unwrap();
+    let last = segment.parsed.frames.last().unwrap();
+    assert!(last.base_offset >= history.known_mark(&disk), "it would be damage");
+    disk.flip_bit(&segment.path, 8 * last.bytes.start as u64).unwrap();
+    let empty = segment.path.with_file_name(format!("{:020}-{:08x}.seg", last.base_offset, 7));
+    disk.write_file(&empty, &[]).unwrap();
+    let log = open_log(&disk).unwrap();
+    assert_eq!(read_all(&log, TOPIC).unwrap().len() as u64, last.base_offset);
+    let report = log.recovery();
+    assert!(report.partitions.iter().any(|found| found.torn_bytes > 0), "{report:?}");
+    appends(&log, TOPIC, last.base_offset);
 }
