@@ -103,12 +103,12 @@ impl Follower {
         let mut parts: Vec<Part> = member.read.iter().map(part).collect();
         let tries_too_much = self.dice.one_in(8);
         {
+            // Whoever has a partition again may commit for it: offsets name no assignment.
             let owned = member.owned.lock();
-            parts.retain(|part| tries_too_much || owned.get(&part.place) == Some(&part.assignment));
-            // Whoever has a partition again commits for what it has now: offsets name no assignment.
-            for part in &mut parts {
-                part.assignment = *owned.get(&part.place).unwrap_or(&part.assignment);
-            }
+            parts.retain(|part| match owned.get(&part.place) {
+                Some(assignment) => *assignment == part.assignment,
+                None => tries_too_much,
+            });
         }
         let refused = self.commit_parts(member, parts);
         member.read.clear();
