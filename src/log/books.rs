@@ -207,6 +207,15 @@ impl Books {
                 self.disagreements.push(Finding { partition, ..found });
             }
         }
+        if let Some(catalog) = self.catalog.as_ref().filter(|catalog| catalog.torn_at.is_some()) {
+            let mut listed = self.state.partitions.iter();
+            if listed.any(|(id, rows)| self.topics.place(*id).is_none() && rows.has_live_segments())
+            {
+                let text = "its end is damaged, and a topic that has records is missing";
+                let found = note(FindingKind::Contradiction, &catalog.journal.path(), text);
+                self.disagreements.push(found);
+            }
+        }
         let Some(clean) = &self.state.clean else { return };
         for journal in [&self.catalog, &self.offsets].into_iter().flatten() {
             if let Err(error) = check_fingerprint(clean, &journal.journal, journal.good) {
