@@ -213,7 +213,7 @@ impl Books {
             {
                 let text = "its end is damaged, and a topic that has records is missing";
                 let found = note(FindingKind::Contradiction, &catalog.journal.path(), text);
-                self.disagreements.push(found);
+                self.disagreements.push(Finding { byte: catalog.torn_at, ..found });
             }
         }
         let Some(clean) = &self.state.clean else { return };
