@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use brooklet::testing::checker::{Anomaly, Crash, Event};
 use brooklet::testing::{CrashPolicy, Env, SimDisk, open};
-use brooklet::{Error, ErrorKind, LogOptions};
+use brooklet::{Error, ErrorKind, Log, LogOptions};
 
 use crate::dice::Dice;
 use crate::follower::Follower;
@@ -40,18 +40,22 @@ pub(crate) fn round(seed: u64, number: u64, keep_history: bool) -> Outcome {
     for number in (0_u32..).take(usize::try_from(sessions).unwrap_or(2)) {
         let late = number == 0 || dice.one_in(2);
         disk.power_off_at(dice.within(0..if late { 500 } else { 150 }));
-        let mut session = Session { disk: &disk, desk: &desk, dice: dice.fork(), number, topics };
+        let mut session = Session::new(&disk, &desk, dice.fork(), (number, topics));
         trouble = trouble.or(excuse(session.run(), &disk));
         desk.edit_tally(|tally| tally.landed += u64::from(disk.is_off()));
-        disk = crash(&disk, &desk, &mut dice);
+        let after = crash(&disk, &desk, &mut dice);
+        session.forget();
+        disk = after;
     }
     for policy in [CrashPolicy::KeepAll, CrashPolicy::LoseAll] {
-        let look = Session { disk: &disk, desk: &desk, dice: dice.fork(), number: 9, topics };
+        let mut look = Session::new(&disk, &desk, dice.fork(), (9, topics));
         trouble = trouble.or(excuse(look.look(policy == CrashPolicy::LoseAll), &disk));
         if policy == CrashPolicy::LoseAll {
             desk.note(Event::Crashed(Crash::Power));
             desk.edit_tally(|tally| tally.landed += 1);
-            disk = disk.crash(policy, 0);
+            let after = disk.crash(policy, 0);
+            look.forget();
+            disk = after;
         }
     }
     desk.edit_tally(|tally| tally.rounds += 1);
@@ -97,11 +101,30 @@ struct Session<'a> {
     dice: Dice,
     number: u32,
     topics: [u64; 2],
+    opened: Vec<Log>,
 }
 
-impl Session<'_> {
-    fn open(&self, env: &Env) -> Result<Arc<Scene>, Stop> {
+impl<'a> Session<'a> {
+    fn new(
+        disk: &'a SimDisk,
+        desk: &'a Arc<Desk>,
+        dice: Dice,
+        (number, topics): (u32, [u64; 2]),
+    ) -> Self {
+        Self { disk, desk, dice, number, topics, opened: Vec::new() }
+    }
+
+    /// Lets go of logs whose disk is dead, with everything that nobody has told them to do.
+    fn forget(&mut self) {
+        for log in self.opened.drain(..) {
+            // Whatever it tries, its disk takes nothing any more.
+            let _ = log.close();
+        }
+    }
+
+    fn open(&mut self, env: &Env) -> Result<Arc<Scene>, Stop> {
         let log = open(env, self.disk.root().join("log"), LogOptions::new())?;
+        self.opened.push(log.clone());
         Ok(Scene::new(log, Arc::clone(self.desk) as _, self.number))
     }
 
@@ -113,7 +136,7 @@ impl Session<'_> {
     }
 
     /// Opens, looks, and perhaps closes.
-    fn look(&self, closes: bool) -> Result<(), Stop> {
+    fn look(&mut self, closes: bool) -> Result<(), Stop> {
         let scene = self.open(&self.disk.env())?;
         self.inspect(&scene)?;
         if closes {
