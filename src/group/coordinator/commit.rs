@@ -194,19 +194,21 @@ impl Group {
     /// came of it.
     ///
     /// A journal that has failed is healed by a new file, so that a second attempt is worth it; the
-    /// section runs again, because the world may have changed.
+    /// section runs again, because the world may have changed. Where the second attempt is refused, the
+    /// first failure is told: a commit that was queued can have let a partition go that it names.
     fn written(
         &self,
         mut section: impl FnMut(&Self) -> Result<Verdict, Error>,
     ) -> Result<(), Error> {
         let mut first_failure = None;
         loop {
-            self.home.journal.prepare()?;
-            let (enqueued, ticket) = match section(self)? {
-                Verdict::Nothing => return Ok(()),
-                Verdict::LookAgain => continue,
-                Verdict::Queued(enqueued, ticket) => (enqueued, ticket),
-            };
+            let prepared = self.home.journal.prepare().and_then(|()| section(self));
+            let (enqueued, ticket) =
+                match prepared.map_err(|error| first_failure.clone().unwrap_or(error))? {
+                    Verdict::Nothing => return Ok(()),
+                    Verdict::LookAgain => continue,
+                    Verdict::Queued(enqueued, ticket) => (enqueued, ticket),
+                };
             let outcome = self.home.journal.finish(enqueued);
             self.settle(ticket, outcome.is_ok());
             match (outcome, first_failure.take()) {
