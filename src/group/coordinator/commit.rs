@@ -40,12 +40,13 @@ struct Bounds {
 }
 
 /// What becomes of a commit of which a part is not the member's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Strictness {
     /// Nothing is committed.
     All,
-    /// The other parts are committed.
-    Owned,
+    /// The other parts are committed; but a part that was queued once, and came to nothing, counts as
+    /// asked for: by queueing it the member may have let the partition go.
+    Owned { queued: Vec<ShardId> },
 }
 
 /// What the critical section came to.
@@ -74,12 +75,13 @@ impl Group {
     /// commit may then be found after a restart all the same.
     pub(crate) fn commit(&self, member: MemberId, parts: &[Proposed]) -> Result<(), Error> {
         parts.iter().try_for_each(|part| part.at.check())?;
-        self.written(|group| group.propose(member, parts, Strictness::All))
+        self.written(|group| group.propose(member, parts, &mut Strictness::All))
     }
 
     /// The same for what of `parts` is the member's and goes forward; the others are left out.
     pub(crate) fn commit_owned(&self, member: MemberId, parts: &[Proposed]) -> Result<(), Error> {
-        self.written(|group| group.propose(member, parts, Strictness::Owned))
+        let mut strictness = Strictness::Owned { queued: Vec::new() };
+        self.written(|group| group.propose(member, parts, &mut strictness))
     }
 
     /// Commits first positions for partitions that have none, as one entry, with the patterns they
@@ -224,7 +226,7 @@ impl Group {
         &self,
         member: MemberId,
         parts: &[Proposed],
-        strictness: Strictness,
+        strictness: &mut Strictness,
     ) -> Result<Verdict, Error> {
         let bounds = parts.iter().map(Bounds::read).collect::<Result<Vec<_>, _>>()?;
         let now = self.now();
@@ -241,7 +243,7 @@ impl Group {
                 }
                 match state.check(member, part, bounds) {
                     Ok(()) => {}
-                    Err(_) if strictness == Strictness::Owned => continue,
+                    Err(_) if strictness.leaves_out(part.id) => continue,
                     Err(error) => return Err(error.of_partition(&part.place)),
                 }
                 if !state.stands(part.id, &part.at) {
@@ -250,6 +252,7 @@ impl Group {
                 }
             }
             let verdict = self.queue(state, changes, Vec::new(), want)?;
+            strictness.note(&verdict);
             let mut wakes = Vec::new();
             for part in parts {
                 if state.is_covered_now(part.id) {
@@ -315,6 +318,18 @@ impl Group {
                 }
             }
         });
+    }
+}
+
+impl Strictness {
+    fn leaves_out(&self, shard: ShardId) -> bool {
+        matches!(self, Self::Owned { queued } if !queued.contains(&shard))
+    }
+
+    fn note(&mut self, verdict: &Verdict) {
+        if let (Self::Owned { queued }, Verdict::Queued(_, ticket)) = (self, verdict) {
+            queued.extend(ticket.positions.iter().map(|(shard, _)| *shard));
+        }
     }
 }
 

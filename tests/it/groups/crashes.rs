@@ -377,6 +377,43 @@ fn a_commit_can_fail_at_any_operation_and_the_next_one_heals_it() {
     }
 }
 
+/// A member would take for committed what was not, because it had let the partition go over it.
+#[test]
+fn a_commit_that_fails_while_a_partition_waits_to_move_is_not_told_as_done() {
+    let start = || {
+        let mut life = Life::new(SimDisk::new(5));
+        life.run(&WHOLE[..5]);
+        let mut first = life.join().unwrap();
+        life.read(&mut first).unwrap();
+        let second = life.join().unwrap();
+        assert!(second.assignment().len() < 3, "nothing waits to move");
+        (life, first, second)
+    };
+    let (mut life, first, _second) = start();
+    let before = life.disk.ops();
+    life.commit(&first).unwrap();
+    let ops = before..life.disk.ops();
+    let mut refused = 0;
+    for (at, repeat) in ops.flat_map(|at| [(at, Repeat::Once), (at, Repeat::Forever)]) {
+        let (life, first, _second) = start();
+        let positions = first.assignment().into_iter();
+        let positions = positions.map(|place| (first.position(&place), place)).collect::<Vec<_>>();
+        life.disk.fail_at(at, Fault::Eio, repeat);
+        let result = first.commit();
+        assert!(life.disk.fired() > 0, "the fault never fired");
+        assert!(repeat == Repeat::Once || result.is_err(), "the disk refused {at} for good");
+        refused += u32::from(result.is_err());
+        let group = life.log().group("billing").unwrap();
+        for (position, place) in &positions {
+            let of_group = group.partitions.iter().find(|of| of.partition == *place).unwrap();
+            let committed = of_group.committed.as_ref().map(CommittedOffset::offset);
+            let is_done = committed == *position;
+            assert!(result.is_err() || is_done, "{place}: {committed:?} of {position:?} at {at}");
+        }
+    }
+    assert!(refused > 0, "no commit was refused");
+}
+
 /// The next owner would skip what the journal has refused to note.
 #[test]
 fn the_next_owner_begins_where_the_commit_that_stands_is() {
