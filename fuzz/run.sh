@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every fuzz target, or those named, and says of each what it did.
 #
-#   fuzz/run.sh [runs-per-target] [target…]        by default 100,000 runs of all six
+#   fuzz/run.sh [runs-per-target] [target…]        by default 100,000 runs of all seven
 #
 # Needs a nightly toolchain and cargo-fuzz. New inputs go to fuzz/work/<target>, which is not kept;
 # an input that fails goes to fuzz/artifacts/<target>, and the script then ends with 1.
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 runs="${1:-100000}"
 shift || true
 targets=("$@")
-[ "${#targets[@]}" -gt 0 ] || targets=(frames names open journals mutate script)
+[ "${#targets[@]}" -gt 0 ] || targets=(frames names open journals mutate script groups)
 
 # There is no unsafe code to sanitize; the allocator of the fuzz crate bounds the memory.
 cargo +nightly fuzz build --sanitizer none || exit 1
@@ -21,6 +21,7 @@ length() {
     case "$1" in
         frames | names) echo 4096 ;;
         open) echo 8192 ;;
+        groups) echo 120 ;;
         *) echo 512 ;;
     esac
 }

@@ -2,6 +2,7 @@
 //! memory.
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     reason = "the bodies are tests; some of what they share serves the tests alone"
 )]
@@ -10,7 +11,10 @@
 mod corpus;
 mod crash;
 mod format;
+mod groups;
 mod memory;
+#[path = "../../tests/it/pace.rs"]
+mod pace;
 
 use memory::limited;
 
@@ -42,6 +46,11 @@ pub fn journals(data: &[u8]) {
 /// Operations on a log, crashes among them, against a model.
 pub fn script(data: &[u8]) {
     limited(|| crash::bytes::run(data));
+}
+
+/// Members of groups that come, poll, commit, seek, stay away and go, against a model.
+pub fn groups(data: &[u8]) {
+    limited(|| groups::model::run_bytes(data));
 }
 
 /// Names, patterns, settings, and entries of journals.

@@ -9,6 +9,7 @@ use brooklet::testing::SimDisk;
 
 use super::agree::agree;
 use crate::crash::bytes::{live, run as run_script};
+use crate::groups::model;
 
 /// Runs every input of a target; returns how many there are.
 #[expect(clippy::disallowed_methods, reason = "the inputs lie in the repository")]
@@ -46,6 +47,12 @@ fn journals_of_the_corpus() {
 #[test]
 fn scripts_of_the_corpus() {
     replay("script", run_script);
+}
+
+/// A life of groups that once went another way than the model's would go it again.
+#[test]
+fn groups_of_the_corpus() {
+    replay("groups", model::run_bytes);
 }
 
 /// A name or a setting that was once taken for another would be again.

@@ -9,7 +9,7 @@ mod chaos;
 mod crashes;
 mod dice;
 mod listening;
-mod model;
+pub(crate) mod model;
 mod racing;
 mod reading;
 mod refusing;

@@ -52,6 +52,18 @@ fn run(words: &[u64]) -> Result<Counts, (usize, String)> {
     told.map_err(|text| (done, text))
 }
 
+/// Runs the case that an input is: each two bytes are a step.
+///
+/// # Panics
+/// If a group did something else than the model says.
+pub(crate) fn run_bytes(data: &[u8]) {
+    let (steps, _) = data.as_chunks();
+    let words = steps.iter().map(|step| u64::from(u16::from_le_bytes(*step)));
+    if let Err((at, text)) = run(&words.take(STEPS).collect::<Vec<_>>()) {
+        panic!("step {at}: {text}");
+    }
+}
+
 /// The shortest case that still goes wrong, as far as leaving out one step after another leads.
 fn shrunk(mut words: Vec<u64>) -> (Vec<u64>, String) {
     let mut text = String::new();
