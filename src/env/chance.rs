@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::Entropy;
+use super::{Entropy, Env};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Numbers that differ from process to process.
@@ -19,6 +19,14 @@ impl Entropy for ProcessEntropy {
         let mut hasher = self.keys.build_hasher();
         hasher.write_u64(self.drawn.fetch_add(1, Ordering::Relaxed));
         hasher.finish()
+    }
+}
+
+impl Env {
+    /// A salt for a new file.
+    pub(crate) fn draw_salt(&self) -> u32 {
+        let [a, b, c, d, ..] = self.entropy.next_u64().to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
     }
 }
 

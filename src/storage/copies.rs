@@ -11,11 +11,9 @@ use crate::env::Env;
 use crate::error::{Error, ErrorKind};
 use crate::format::batch::{LayDown, StoredBatch};
 use crate::format::frame::Place;
-use crate::format::head::{FileKind, Head};
 use crate::format::layout::segment_name;
 use crate::limits::SEGMENT_BYTES_MAX;
 use crate::offset::{Offset, ShardId, Timestamp};
-use crate::storage::journal::entropy_u32;
 use crate::storage::manifest::{SegmentKey, SegmentRow, SegmentRowState};
 use crate::storage::segment::{ReadSide, Segment, SegmentWriter};
 use crate::storage::view::{SegmentState, SegmentView};
@@ -88,11 +86,12 @@ impl<'a> Copies<'a> {
         if self.begins_anew || !goes_on {
             self.begins_anew = false;
             let CopyTo { env, id, dir, read_side } = self.to;
-            let place = Place { shard: id, base, salt: entropy_u32(env) };
-            let path = dir.join(segment_name(place.base, place.salt));
-            let segment = Arc::new(Segment::new(place, path, Arc::clone(read_side)));
-            let head = Head { kind: FileKind::Segment, place, created, mark: base };
-            let writer = SegmentWriter::create(&*env.fs, segment, &head)?;
+            let segment = |salt| {
+                let path = dir.join(segment_name(base, salt));
+                let place = Place { shard: id, base, salt };
+                Arc::new(Segment::new(place, path, Arc::clone(read_side)))
+            };
+            let writer = SegmentWriter::create(env, segment, (created, base))?;
             self.made.push(writer.segment().path().to_path_buf());
             self.writers.push(writer);
         }

@@ -422,7 +422,7 @@ impl JournalTail {
             let text = "no number is left for the next file";
             return Err(Error::at_path(ErrorKind::Corrupt, &self.path(), text));
         };
-        let salt = entropy_u32(&self.env);
+        let salt = self.env.draw_salt();
         let place = Place { shard: self.kind.shard(), base: Offset::new(generation), salt };
         let created = Timestamp::from_millis(self.env.clock.wall_millis());
         let head = Head { kind: FileKind::Journal, place, created, mark: end };
@@ -565,10 +565,4 @@ pub(crate) fn ensure_dir(env: &Env, dir: &Path, parent: &Path) -> Result<(), Err
         // One that is there may have been made by a session that ended before it was durable.
         _ => env.fs.sync_dir(parent).map_err(|error| Error::io("sync failed", parent, error)),
     }
-}
-
-/// A salt for a new file.
-pub(crate) fn entropy_u32(env: &Env) -> u32 {
-    let [a, b, c, d, ..] = env.entropy.next_u64().to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }

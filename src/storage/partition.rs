@@ -14,12 +14,12 @@ use crate::env::{Env, File};
 use crate::error::{Error, ErrorKind};
 use crate::format::batch::{Batch, LayDown};
 use crate::format::frame::Place;
-use crate::format::head::{FileKind, HEAD_BYTES, Head};
+use crate::format::head::HEAD_BYTES;
 use crate::format::layout::{TOPICS_DIR, partition_dir, segment_name, topic_dir};
 use crate::limits::{FRAME_BYTES_MAX, OFFSET_MAX, SEGMENT_BYTES_MAX};
 use crate::offset::{Offset, ShardId, Timestamp};
 use crate::storage::commit::{Ends, SyncTarget, Want};
-use crate::storage::journal::{ensure_dir, entropy_u32};
+use crate::storage::journal::ensure_dir;
 use crate::storage::judge::{PartitionReport, Patient};
 use crate::storage::manifest::{
     Manifest, PartitionRows, Row, SegmentKey, SegmentRow, SegmentRowState,
@@ -351,12 +351,10 @@ impl PartitionLog {
             ensure_dir(env, &topic_dir, &self.ground.root.join(TOPICS_DIR))?;
             ensure_dir(env, &self.dir, &topic_dir)?;
         }
-        let salt = entropy_u32(&self.ground.env);
-        let key = (ends.written_end, salt);
         let created = self.append_time();
-        let place = Place { shard: self.id, base: ends.written_end, salt };
-        let head = Head { kind: FileKind::Segment, place, created, mark: ends.durable_end };
-        let writer = SegmentWriter::create(&*self.ground.env.fs, self.segment(key), &head)?;
+        let segment = |salt| self.segment((ends.written_end, salt));
+        let writer = SegmentWriter::create(&self.ground.env, segment, (created, ends.durable_end))?;
+        let key = (ends.written_end, writer.segment().place().salt);
         if let Err(error) = self.ground.env.fs.sync_dir(&self.dir) {
             let _ = self.ground.env.fs.remove_file(writer.segment().path());
             return Err(Error::io("sync failed", &self.dir, error));

@@ -11,7 +11,6 @@ use crate::error::Error;
 use crate::format::head::HEAD_BYTES;
 use crate::offset::{Offset, Timestamp};
 use crate::storage::copies::{Copies, CopyTo};
-use crate::storage::journal::entropy_u32;
 use crate::storage::manifest::{SegmentKey, SegmentRow, SegmentRowState};
 use crate::storage::salvage::{Piece, salvage};
 use crate::storage::view::SegmentView;
@@ -96,5 +95,5 @@ pub(crate) fn lost_row(
 ) -> (SegmentKey, SegmentRow) {
     let (state, bytes) = (SegmentRowState::Lost, HEAD_BYTES as u64);
     let row = SegmentRow { state, end: offsets.end, bytes, last_append };
-    ((offsets.start, entropy_u32(env)), row)
+    ((offsets.start, env.draw_salt()), row)
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::env::{Access, File, Fs};
+use crate::env::{Access, Env, File, Fs};
 use crate::error::{Error, ErrorKind};
 use crate::format::batch::{Batch, StoredBatch};
 use crate::format::frame::{ALIGNMENT, FrameHeader, HEADER_BYTES, Place, Seed};
@@ -20,6 +20,9 @@ use crate::storage::buffer::BufferPool;
 use crate::storage::files::Files;
 use crate::storage::walk::{Step, WINDOW_BYTES, Walk};
 use crate::sync::Arc;
+
+/// How often a salt is drawn before a new segment gives up; by chance even a second time is rare.
+const SALT_DRAWS_MAX: u32 = 16;
 
 /// What all segments of a log read through.
 #[derive(Debug)]
@@ -357,16 +360,37 @@ pub(crate) struct SegmentWriter {
 
 impl SegmentWriter {
     /// Makes the file of a new segment, with its head, and syncs it; its directory is the caller's
-    /// to sync.
-    pub(crate) fn create(fs: &dyn Fs, segment: Arc<Segment>, head: &Head) -> Result<Self, Error> {
-        let path = segment.path();
-        let file =
-            fs.create_new(path).map_err(|error| Error::io("create segment failed", path, error))?;
+    /// to sync. `segment` is the one with a salt, which is drawn again if there is such a file: one
+    /// of a session that has ended, in a world that gives the same numbers once more.
+    ///
+    /// `mark` is how far the partition is known to be durable.
+    pub(crate) fn create(
+        env: &Env,
+        segment: impl Fn(u32) -> Arc<Segment>,
+        (created, mark): (Timestamp, Offset),
+    ) -> Result<Self, Error> {
+        let fs = &*env.fs;
+        let failed =
+            |segment: &Segment, error| Error::io("create segment failed", segment.path(), error);
+        let mut draws = 1;
+        let (segment, file) = loop {
+            let segment = segment(env.draw_salt());
+            match fs.create_new(segment.path()) {
+                Ok(file) => break (segment, file),
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && draws < SALT_DRAWS_MAX =>
+                {
+                    draws += 1;
+                }
+                Err(error) => return Err(failed(&segment, error)),
+            }
+        };
+        let head = Head { kind: FileKind::Segment, place: *segment.place(), created, mark };
         let written = file.write_at(&head.encode(), 0).and_then(|()| file.sync_data());
         if let Err(error) = written {
             // A half-made file would only be found and listed at the next open.
-            let _ = fs.remove_file(path);
-            return Err(Error::io("create segment failed", path, error));
+            let _ = fs.remove_file(segment.path());
+            return Err(failed(&segment, error));
         }
         Ok(Self {
             end: segment.base(),
@@ -374,7 +398,7 @@ impl SegmentWriter {
             position: HEAD_BYTES as u64,
             room_end: HEAD_BYTES as u64,
             index: Index::default(),
-            last_append: head.created,
+            last_append: created,
             scratch: Vec::new(),
             segment,
         })

@@ -1,9 +1,11 @@
 //! Files that are no part of the log: those of others, and what was set aside.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use brooklet::testing::SimDisk;
-use brooklet::{Offset, PartitionId, TopicPartition};
+use brooklet::testing::{Entropy, Env, SimDisk, open};
+use brooklet::{Fate, LogOptions, Offset, PartitionId, Record, TopicConfig, TopicPartition};
 
 use super::history::{History, OTHER, Stop, TOPIC, appends, log_dir, open_log, read_all};
 
@@ -108,4 +110,48 @@ fn a_torn_end_is_told_though_an_empty_segment_stands_behind_it() {
     let report = log.recovery();
     assert!(report.partitions.iter().any(|found| found.torn_bytes > 0), "{report:?}");
     appends(&log, TOPIC, last.base_offset);
+}
+
+/// A machine that was woken from the same snapshot as before: it gives the same number again, and
+/// other ones every so many draws.
+#[derive(Debug)]
+struct Again {
+    drawn: AtomicU64,
+    other: u64,
+}
+
+impl Entropy for Again {
+    fn next_u64(&self) -> u64 {
+        let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
+        if drawn % self.other == self.other - 1 { 1_000 + drawn } else { 7 }
+    }
+}
+
+/// A session that draws the numbers of one before it could not write, or would write into its file.
+#[test]
+fn a_file_that_has_the_drawn_salt_is_left_alone_and_another_one_is_drawn() {
+    for (other, is_sent) in [(5, true), (u64::MAX, false)] {
+        let disk = SimDisk::new(3);
+        let again = Again { drawn: AtomicU64::new(0), other };
+        let env = Env { entropy: Arc::new(again), ..disk.env() };
+        let log = open(&env, log_dir(&disk), LogOptions::new()).unwrap();
+        log.create_topic(TOPIC, TopicConfig::new()).unwrap();
+        let taken = log_dir(&disk).join("topics/1/0/00000000000000000000-00000007.seg");
+        for dir in ["topics/1", "topics/1/0"] {
+            env.fs.create_dir(&log_dir(&disk).join(dir)).unwrap();
+        }
+        disk.write_file(&taken, b"of before").unwrap();
+        let sent = log.producer(TOPIC).unwrap().send(Record::new("a"));
+        assert_eq!(sent.is_ok(), is_sent, "{sent:?}");
+        assert_eq!(disk.read_file(&taken).unwrap(), b"of before");
+        match sent {
+            Ok(_) => assert_eq!(read_all(&log, TOPIC).unwrap().len(), 1),
+            Err(error) => {
+                assert_eq!(error.fate(), Fate::NotAppended);
+                // Nothing is wrong with the partition: it goes on once there is a name to be had.
+                disk.env().fs.remove_file(&taken).unwrap();
+                log.producer(TOPIC).unwrap().send(Record::new("a")).unwrap();
+            }
+        }
+    }
 }
