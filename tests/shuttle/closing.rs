@@ -1,9 +1,19 @@
 //! The end of a log or a topic beside everything that goes on in it.
 
 use brooklet::testing::{Fault, OpKind, Repeat};
-use brooklet::{ErrorKind, Record, SyncPolicy, TopicConfig};
+use brooklet::{ErrorKind, Reader, Record, SyncPolicy, TopicConfig};
 
 use crate::world::{FOR_EVER, Told, World, explore, partition, send};
+
+fn read_until_refused(mut reader: Reader) -> ErrorKind {
+    loop {
+        match reader.poll(FOR_EVER) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return error.kind(),
+            None => panic!("for ever has passed"),
+        }
+    }
+}
 
 /// Somebody would wait for ever in a closed log, or be told that a record is there which is not.
 #[test]
@@ -12,18 +22,10 @@ fn a_close_beside_everything() {
         let world = World::new();
         world.topic("t", TopicConfig::new().sync(SyncPolicy::Always));
         let producer = world.durably("t");
-        let mut reader = world.log.reader("t").open().unwrap();
+        let reader = world.log.reader("t").open().unwrap();
         let mut consumer = world.log.consumer("g").topics(["t"]).open().unwrap();
         let sender = world.spawn(move |_| send(&producer, "a", 2, 0));
-        let reads = world.spawn(move |_| {
-            loop {
-                match reader.poll(FOR_EVER) {
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return error.kind(),
-                    None => panic!("for ever has passed"),
-                }
-            }
-        });
+        let reads = world.spawn(move |_| read_until_refused(reader));
         let polls = world.spawn(move |_| {
             loop {
                 let polled = consumer.poll(FOR_EVER).and_then(|_| consumer.commit());
@@ -140,18 +142,10 @@ fn a_deletion_beside_sends_reads_and_polls() {
             world.topic(topic, TopicConfig::new().sync(SyncPolicy::Always));
         }
         let producer = world.durably("t");
-        let mut reader = world.log.reader("t").open().unwrap();
+        let reader = world.log.reader("t").open().unwrap();
         let mut consumer = world.log.consumer("g").topics(["t", "u"]).open().unwrap();
         let sender = world.spawn(move |_| send(&producer, "a", 2, 0));
-        let reads = world.spawn(move |_| {
-            loop {
-                match reader.poll(FOR_EVER) {
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return error.kind(),
-                    None => panic!("for ever has passed"),
-                }
-            }
-        });
+        let reads = world.spawn(move |_| read_until_refused(reader));
         // It goes on with the topic that is left.
         let polls = world.spawn(move |_| {
             loop {

@@ -1,6 +1,7 @@
 //! Backups: copies of a live log that open as logs, whatever happens while they are made.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use brooklet::{
     ErrorKind, Log, Offset, Record, Retention, SyncPolicy, TopicConfig, TopicPartition,
 };
 
-use super::{at, open_at, told, verify_at};
+use super::{Told, at, open_at, told, verify_at};
 use crate::damage::history::{History, OTHER, Stop, TOPIC, log_dir, open_log, read_over};
 
 /// A log with everything in it: several topics and policies, a trim, commits, dead letters.
@@ -85,16 +86,22 @@ fn a_backup_is_the_log_once_more() {
     }
 }
 
+/// The operations that a backup makes when nothing fails, and what it is to copy.
+fn rehearsal() -> (Range<u64>, Told) {
+    let disk = SimDisk::new(6);
+    let log = furnished(&disk);
+    let whole = told(&log).unwrap();
+    let before = disk.ops();
+    assert!(log.backup(at(&disk, "copy")).unwrap().is_whole());
+    let operations = before..disk.ops();
+    assert!(operations.end - operations.start > 50, "{operations:?}");
+    (operations, whole)
+}
+
 /// A copy that was interrupted would pass for a log, with less in it than it should have.
 #[test]
 fn a_power_cut_at_any_operation_leaves_a_whole_copy_or_none() {
-    let rehearsal = SimDisk::new(6);
-    let log = furnished(&rehearsal);
-    let whole = told(&log).unwrap();
-    let before = rehearsal.ops();
-    assert!(log.backup(at(&rehearsal, "copy")).unwrap().is_whole());
-    let operations = before..rehearsal.ops();
-    assert!(operations.end - operations.start > 50, "{operations:?}");
+    let (operations, whole) = rehearsal();
     let (mut none, mut complete) = (0, 0);
     for number in operations {
         let disk = SimDisk::new(6);
@@ -134,12 +141,7 @@ fn a_power_cut_at_any_operation_leaves_a_whole_copy_or_none() {
 /// A refused operation would be passed over, and the copy would lack what it was about.
 #[test]
 fn any_failing_operation_fails_the_backup_and_harms_nothing() {
-    let rehearsal = SimDisk::new(6);
-    let log = furnished(&rehearsal);
-    let whole = told(&log).unwrap();
-    let before = rehearsal.ops();
-    assert!(log.backup(at(&rehearsal, "copy")).unwrap().is_whole());
-    let operations = before..rehearsal.ops();
+    let (operations, whole) = rehearsal();
     let mut failed = 0;
     for number in operations {
         let disk = SimDisk::new(6);
