@@ -13,6 +13,7 @@ pub(crate) mod bytes;
 mod life;
 mod oracle;
 mod random;
+mod reads;
 mod script;
 
 use brooklet::Acks;

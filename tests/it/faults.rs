@@ -2,6 +2,7 @@
 
 mod life;
 mod panics;
+mod rolls;
 mod told;
 
 use std::panic::AssertUnwindSafe;
@@ -70,9 +71,18 @@ fn report(failures: &[String], cases: usize) {
 fn faults_of(kind: OpKind) -> &'static [Fault] {
     use Fault::{
         Eio, PermissionDenied, QuotaExceeded, ReadOnly, ShortWrite, StorageFull, TooManyFiles,
+        UnconfirmedWrite,
     };
     match kind {
-        OpKind::Write => &[Eio, ShortWrite, StorageFull, QuotaExceeded, ReadOnly, PermissionDenied],
+        OpKind::Write => &[
+            Eio,
+            ShortWrite,
+            UnconfirmedWrite,
+            StorageFull,
+            QuotaExceeded,
+            ReadOnly,
+            PermissionDenied,
+        ],
         OpKind::Sync | OpKind::SyncDir => &[Eio, StorageFull, QuotaExceeded],
         OpKind::SetLen | OpKind::Allocate => &[Eio, StorageFull, ReadOnly],
         OpKind::Read | OpKind::Len | OpKind::Space => &[Eio],
@@ -125,7 +135,7 @@ fn a_disk_can_fail_for_good_at_any_operation() {
     let mut failures = Vec::new();
     let mut cases = 0;
     for op in some(&healthy_ops(false), 29) {
-        for fault in [Fault::Eio, Fault::StorageFull] {
+        for fault in [Fault::Eio, Fault::StorageFull, Fault::UnconfirmedWrite] {
             cases += 1;
             failures.extend(case(op, fault, || {
                 let disk = SimDisk::new(SEED);

@@ -67,8 +67,9 @@ impl OpKind {
 
 /// What goes wrong when an operation is made to fail.
 ///
-/// The operation changes nothing, with two exceptions: half of a [`ShortWrite`](Self::ShortWrite)
-/// lands, and a failed sync loses what it should have made durable.
+/// The operation changes nothing, with these exceptions: half of a [`ShortWrite`](Self::ShortWrite)
+/// lands, all of an [`UnconfirmedWrite`](Self::UnconfirmedWrite) does, and a failed sync loses what it
+/// should have made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The device failed (`EIO`).
@@ -87,6 +88,10 @@ pub enum Fault {
     ///
     /// At operations other than a write the same as `Eio`.
     ShortWrite,
+    /// All bytes land, and the answer is that the device failed (`EIO`).
+    ///
+    /// At operations other than a write the same as `Eio`.
+    UnconfirmedWrite,
     /// Nothing is there (`ENOENT`).
     NotFound,
 }
@@ -101,6 +106,7 @@ impl Fault {
         Self::TooManyFiles,
         Self::PermissionDenied,
         Self::ShortWrite,
+        Self::UnconfirmedWrite,
         Self::NotFound,
     ];
 
@@ -109,7 +115,7 @@ impl Fault {
     pub fn error(self) -> io::Error {
         // Numbers of Linux, include/uapi/asm-generic/errno{-base,}.h.
         let (code, kind) = match self {
-            Self::Eio | Self::ShortWrite => (5, ErrorKind::Other),
+            Self::Eio | Self::ShortWrite | Self::UnconfirmedWrite => (5, ErrorKind::Other),
             Self::StorageFull => (28, ErrorKind::StorageFull),
             Self::QuotaExceeded => (122, ErrorKind::QuotaExceeded),
             Self::ReadOnly => (30, ErrorKind::ReadOnlyFilesystem),

@@ -115,6 +115,7 @@ impl State {
             Denial::Fault(Fault::ShortWrite) => {
                 self.write(id, bytes.split_at(bytes.len() / 2).0, at)
             }
+            Denial::Fault(Fault::UnconfirmedWrite) => self.write(id, bytes, at),
             Denial::Fault(_) | Denial::PowerIsOff => Ok(()),
         }
     }

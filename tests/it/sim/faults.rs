@@ -86,7 +86,7 @@ fn every_operation_can_fail_in_every_way() {
 #[test]
 fn faults_carry_the_codes_of_the_system() {
     let codes: Vec<_> = Fault::ALL.iter().map(|fault| fault.error().raw_os_error()).collect();
-    assert_eq!(codes, [5, 28, 122, 30, 24, 13, 5, 2].map(Some));
+    assert_eq!(codes, [5, 28, 122, 30, 24, 13, 5, 5, 2].map(Some));
     assert_eq!(Fault::StorageFull.error().kind(), ErrorKind::StorageFull);
     assert_eq!(Fault::QuotaExceeded.error().kind(), ErrorKind::QuotaExceeded);
     assert_eq!(Fault::ReadOnly.error().kind(), ErrorKind::ReadOnlyFilesystem);
@@ -118,6 +118,18 @@ fn half_of_a_short_write_lands() {
     let failed = file.write_at(b"abcdefg", 2).unwrap_err();
     assert_eq!(failed.to_string(), Fault::Eio.error().to_string());
     has(&sim.disk, &[("f", b"..abc")]);
+    assert_eq!(sim.disk.fired(), 1);
+}
+
+/// Breaks if a write whose success is not told leaves nothing.
+#[test]
+fn all_of_an_unconfirmed_write_lands() {
+    let sim = Sim::new(1);
+    let file = sim.durable("f", b"....");
+    sim.disk.fail_at(sim.disk.ops(), Fault::UnconfirmedWrite, Repeat::Once);
+    let failed = file.write_at(b"abcdefg", 2).unwrap_err();
+    assert_eq!(failed.to_string(), Fault::Eio.error().to_string());
+    has(&sim.disk, &[("f", b"..abcdefg")]);
     assert_eq!(sim.disk.fired(), 1);
 }
 
