@@ -21,7 +21,7 @@ length() {
     case "$1" in
         frames | names) echo 4096 ;;
         open) echo 8192 ;;
-        groups) echo 120 ;;
+        groups) echo 48 ;;
         *) echo 512 ;;
     esac
 }
