@@ -116,14 +116,19 @@ impl Patient<'_> {
         // before the last one of it has all its frames.
         let entries = self.list()?;
         let listed = self.live_segments();
+        let mut bases = listed.iter().skip(1).map(|(key, _)| key.0);
         for (key, row) in &listed {
-            // The row of the next segment alone does not show that one was left for good: a roll can
-            // fail after its row has reached the disk, and appends then go on in the one before.
-            let is_ended = row.state != SegmentRowState::Active;
-            if is_ended && row.end <= mark {
-                verdict.trust(self.sealed_view(*key, row), row.end);
-            } else {
-                candidates.push(self.examine(*key, row)?);
+            let next_base = bases.next();
+            let end = match row.state {
+                SegmentRowState::Sealed | SegmentRowState::Lost => Some(row.end),
+                // Something durable behind it shows that it was left for good. The row of the next
+                // one alone does not: a roll can fail after its row has reached the disk, and
+                // appends then go on in this segment.
+                _ => next_base.filter(|base| *base < mark),
+            };
+            match end.filter(|end| *end <= mark) {
+                Some(end) => verdict.trust(self.sealed_view(*key, end, row)?, end),
+                None => candidates.push(self.examine(*key, row)?),
             }
         }
         self.find_strangers(&entries, &listed, &mut candidates, &mut verdict)?;
@@ -169,10 +174,31 @@ impl Patient<'_> {
     }
 
     /// A segment that lies wholly below the mark is taken as it is listed.
-    fn sealed_view(&self, key: SegmentKey, row: &SegmentRow) -> SegmentView {
-        let SegmentRow { end, bytes, last_append, .. } = *row;
+    fn sealed_view(
+        &self,
+        key: SegmentKey,
+        end: Offset,
+        row: &SegmentRow,
+    ) -> Result<SegmentView, Error> {
+        let segment = self.segment(key);
+        let (mut bytes, mut last_append) = (row.bytes, row.last_append);
+        if row.state == SegmentRowState::Active {
+            // It was rolled, and the row that says where it ended was not written any more.
+            match segment.file(end) {
+                Ok(file) => {
+                    let footer = segment.footer(&*file)?.filter(|footer| footer.end == end);
+                    bytes = match &footer {
+                        Some(footer) => footer.frames_end,
+                        None => file.len().map_err(|error| segment.read_failed(error))?,
+                    };
+                    last_append = footer.map_or(last_append, |footer| footer.last_append);
+                }
+                Err(error) if error.kind() == ErrorKind::MissingSegment => bytes = u64::MAX,
+                Err(error) => return Err(error),
+            }
+        }
         let state = SegmentState::Sealed { end, bytes, last_append };
-        SegmentView { segment: self.segment(key), state }
+        Ok(SegmentView { segment, state })
     }
 
     /// Scans one segment from the mark on, where the mark lies in it, or from its start.

@@ -21,8 +21,9 @@ pub(super) type Verdict<T = ()> = Result<T, String>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Book {
     now: Catalog,
-    /// What the catalog may be instead, because a change of it is in doubt.
-    other: Option<Catalog>,
+    /// What the catalog may be instead, because changes of it are in doubt: one that was refused after
+    /// another one can have left even what stood before that one.
+    others: Vec<Catalog>,
     /// The partitions of every topic there ever was, deleted ones too.
     incarnations: Vec<BTreeMap<u32, Partition>>,
     serial: u64,
@@ -119,7 +120,7 @@ impl Book {
             self.now = next;
             self.wrote();
         } else {
-            self.other = Some(next);
+            self.others.push(next);
         }
     }
 
@@ -169,7 +170,7 @@ impl Book {
 
     /// A write was acknowledged, so that the journals of this session stand on solid ground.
     fn wrote(&mut self) {
-        self.other = None;
+        self.others.clear();
         for partition in self.incarnations.iter_mut().flat_map(BTreeMap::values_mut) {
             if !partition.unseen_start {
                 partition.other_starts.clear();
@@ -252,15 +253,11 @@ impl Book {
     /// Compares the topics that are found with those that may be there.
     pub(super) fn see_topics(&mut self, found: &[TopicInfo]) -> Verdict {
         if !is_listed(&self.now, found) {
-            match self.other.take() {
-                Some(other) if is_listed(&other, found) => {
-                    self.other = Some(std::mem::replace(&mut self.now, other));
-                }
-                other => {
-                    let (now, found) = (&self.now, found);
-                    return Err(format!("found {found:?}, expected {now:?} or {other:?}"));
-                }
-            }
+            let Some(other) = self.others.iter_mut().find(|other| is_listed(other, found)) else {
+                let (now, others) = (&self.now, &self.others);
+                return Err(format!("found {found:?}, expected {now:?} or one of {others:?}"));
+            };
+            std::mem::swap(&mut self.now, other);
         }
         Ok(())
     }

@@ -40,6 +40,8 @@ fn a_roll_that_failed_though_its_row_was_written_ends_nothing() {
     rehearsal.clear_log();
     let mut before = 0;
     while !rehearsal.log().iter().any(|op| op.kind == OpKind::CreateNew && is_segment(op)) {
+        // The manifest knows all of it to be durable: the next segment begins at the mark.
+        log.maintain().unwrap();
         rehearsal.clear_log();
         sent(&log, 1).unwrap();
         before += 1;
@@ -52,8 +54,15 @@ fn a_roll_that_failed_though_its_row_was_written_ends_nothing() {
     for policy in CrashPolicy::ALL {
         let disk = SimDisk::new(8);
         let log = started(&disk);
-        sent(&log, before - 1).unwrap();
-        disk.fail_at(row, Fault::UnconfirmedWrite, Repeat::Once);
+        for _ in 1..before {
+            log.maintain().unwrap();
+            sent(&log, 1).unwrap();
+        }
+        log.maintain().unwrap();
+        // All attempts to write the row, the one in a new file as well.
+        let is_manifest = |op: &Op| op.path.starts_with("/sim/log/manifest");
+        let is_row = move |op: &Op| op.number >= row && op.kind == OpKind::Write && is_manifest(op);
+        disk.fail_when(is_row, Fault::UnconfirmedWrite, Repeat::Forever);
         let mut told = end(&log);
         for _ in 0..2 {
             if let Ok(end) = sent(&log, 1) {
@@ -61,7 +70,7 @@ fn a_roll_that_failed_though_its_row_was_written_ends_nothing() {
                 went_on += 1;
             }
         }
-        assert_eq!(disk.fired(), 1, "the row was not written");
+        assert!(disk.fired() > 0, "no row was written");
         let log = opened(&disk.crash(*policy, 1));
         assert!(end(&log) >= told, "{policy:?}: {} of {told}", end(&log));
         let read = log.reader("t").stop_at_end().open().unwrap().filter(Result::is_ok).count();
