@@ -201,11 +201,12 @@ struct Row([u64; 4]);
 
 impl Row {
     fn is_live(&self) -> bool {
-        self.0[0] < 2
+        matches!(self.0[0], 0 | 1 | 4)
     }
 
+    /// Its end is said; one that a repair has given up has an end, and no file.
     fn is_sealed(&self) -> bool {
-        self.0[0] == 1
+        matches!(self.0[0], 1 | 4)
     }
 }
 
@@ -244,7 +245,7 @@ impl Manifest {
                 let base = u64::from_be_bytes(key.get(13..21)?.try_into().ok()?);
                 let salt = u32::from_be_bytes(key.get(21..25)?.try_into().ok()?);
                 let row: [u64; 4] = words.try_into().ok()?;
-                (row[0] < 4).then_some(())?;
+                (row[0] < 5).then_some(())?;
                 rows.segments.insert((base, salt), Row(row));
             }
             _ => return None,
@@ -372,9 +373,17 @@ impl Patient<'_> {
         let mut records = BTreeMap::new();
         let nexts = kept.iter().skip(1).map(|(base, ..)| *base).chain([u64::MAX]);
         for ((base, end, of), next) in kept.iter().zip(nexts) {
-            let range = start.max(*base)..(*end).min(next);
-            let read = of.iter().filter(|(offset, _)| range.contains(offset));
-            records.extend(read.map(|(offset, (_, stored))| (*offset, stored.clone())));
+            let (first, until) = (start.max(*base), (*end).min(next));
+            let mut frame = (0, 0);
+            for (offset, (byte, stored)) in of {
+                if frame.1 != *byte {
+                    frame = (*offset, *byte);
+                }
+                // A frame that begins below the end is read whole.
+                if *offset >= first && frame.0 < until {
+                    records.entry(*offset).or_insert_with(|| stored.clone());
+                }
+            }
         }
         records.retain(|offset, _| *offset < end);
         Partition { is_vouched: false, start, end, known_mark, records }
