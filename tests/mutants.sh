@@ -16,11 +16,11 @@ root=$PWD
 case ${1:-} in
     recovery)
         files=(storage/recovery storage/judge storage/scan)
-        near=(crash:: damage:: torn:: api::keeping api::telling --skip damage::books)
+        near=(crash:: damage:: torn:: corpus:: upkeep:: faults::rolls api::keeping api::telling --skip damage::books)
         ;;
     manifest)
         files=(storage/manifest)
-        near=(crash::a_crash_at damage:: api:: faults:: groups::crashes)
+        near=(crash::a_crash_at damage:: corpus:: upkeep:: api:: faults:: groups::crashes)
         ;;
     shard)
         files=(storage/shard storage/shard/work)
