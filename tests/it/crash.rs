@@ -12,6 +12,7 @@
 pub(crate) mod bytes;
 mod leftovers;
 mod life;
+mod many;
 mod oracle;
 mod random;
 mod reads;
