@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Mutates a shard of the source with cargo-mutants, and tries the fast tests on each mutant.
 #
-#   tests/mutants.sh recovery|manifest|shard|groups|walk|journal|commit|membership [K/N]
+#   tests/mutants.sh recovery|manifest|shard|groups|walk|journal|commit|membership [K/N [REGEX]]
 #
-# K/N takes the Kth of N parts of the shard, counted from zero. Works on a copy of the tree under
+# K/N takes the Kth of N parts of the shard, counted from zero; a regular expression takes those
+# mutants whose description it fits (cargo mutants --list shows them). Works on a copy of the tree under
 # $TMPDIR; with $MUTANTS_DIR set, the copy and what was built of it stay there. The result is left in
 # mutants.out beside the copy: caught.txt, missed.txt, timeout.txt, unviable.txt.
 #
@@ -52,6 +53,7 @@ case ${1:-} in
         ;;
 esac
 part=${2:-0/1}
+only=${3:-.}
 # Unit tests cost a build of their own; only groups have them.
 targets=(--cargo-arg=--test=it)
 case $1 in groups | membership) targets+=(--cargo-arg=--lib) ;; esac
@@ -82,7 +84,7 @@ mutate() {
     # Zero if all are caught, 2 if some are missed, 3 if some came to no end.
     local code=0
     (cd "$tree" && cargo mutants --in-place --no-shuffle --shard "$part" --output "$scratch" \
-        --colors never "${options[@]}" "${targets[@]}" "$@") || code=$?
+        --colors never --re "$only" "${options[@]}" "${targets[@]}" "$@") || code=$?
     case $code in 0 | 2 | 3) ;; *) exit "$code" ;; esac
 }
 
