@@ -10,6 +10,7 @@ mod crashes;
 mod dice;
 mod listening;
 pub(crate) mod model;
+mod quiet;
 mod racing;
 mod reading;
 mod refusing;
