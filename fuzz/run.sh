@@ -22,6 +22,7 @@ length() {
         frames | names) echo 4096 ;;
         open) echo 8192 ;;
         groups) echo 48 ;;
+        script) echo 96 ;;
         *) echo 512 ;;
     esac
 }

@@ -24,6 +24,8 @@ pub(super) struct Book {
     /// What the catalog may be instead, because changes of it are in doubt: one that was refused after
     /// another one can have left even what stood before that one.
     others: Vec<Catalog>,
+    /// What this session finds first is what the disk has, and will be there the next time as well.
+    finds_what_is_durable: bool,
     /// The partitions of every topic there ever was, deleted ones too.
     incarnations: Vec<BTreeMap<u32, Partition>>,
     serial: u64,
@@ -120,6 +122,7 @@ impl Book {
             self.now = next;
             self.wrote();
         } else {
+            self.finds_what_is_durable = false;
             self.others.push(next);
         }
     }
@@ -240,6 +243,7 @@ impl Book {
 
     /// A session has ended: cleanly, or by a crash that kept what the policy keeps.
     pub(super) fn session_ended(&mut self, how: End) {
+        self.finds_what_is_durable = !matches!(how, End::Crash(CrashPolicy::KeepAll));
         for partition in self.incarnations.iter_mut().flat_map(BTreeMap::values_mut) {
             match how {
                 End::Clean if !partition.unseen => partition.all_durable(),
@@ -253,11 +257,16 @@ impl Book {
     /// Compares the topics that are found with those that may be there.
     pub(super) fn see_topics(&mut self, found: &[TopicInfo]) -> Verdict {
         if !is_listed(&self.now, found) {
-            let Some(other) = self.others.iter_mut().find(|other| is_listed(other, found)) else {
+            // A topic of the same name and settings may have been there before: the last one counts.
+            let mut others = self.others.iter_mut().rev();
+            let Some(other) = others.find(|other| is_listed(other, found)) else {
                 let (now, others) = (&self.now, &self.others);
                 return Err(format!("found {found:?}, expected {now:?} or one of {others:?}"));
             };
             std::mem::swap(&mut self.now, other);
+        }
+        if std::mem::take(&mut self.finds_what_is_durable) {
+            self.others.clear();
         }
         Ok(())
     }
