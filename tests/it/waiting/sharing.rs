@@ -215,3 +215,40 @@ fn a_partition_opened_anew_acknowledges_nothing_from_before() {
 fn is_in_first(path: &Path) -> bool {
     path.starts_with("/sim/log/topics/1/0")
 }
+
+/// Whoever leads would take the first round that succeeds for its own.
+#[test]
+fn a_leader_behind_more_than_a_round_is_told_of_its_own_round() {
+    for (failing, is_sent) in [(None, true), (Some(3), false)] {
+        let disk = SimDisk::new(3);
+        let env = disk.env_when_told();
+        let log = open(&env, disk.root().join("log"), LogOptions::new()).unwrap();
+        log.create_topic("t", TopicConfig::new()).unwrap();
+        let producer = log.producer("t").unwrap().acks(Acks::Written);
+        producer.send(Record::new("opens it")).unwrap();
+        let large = vec![7; 700 * 1024];
+        let pending = [(); 3].map(|()| producer.submit(Record::new(&large)));
+        let mut writes = 0;
+        if let Some(failing) = failing {
+            let counts = std::sync::atomic::AtomicU64::new(0);
+            let is_late = move |op: &Op| {
+                let is_frame =
+                    op.kind == OpKind::Write && op.path.extension() == Some("seg".as_ref());
+                is_frame && counts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 >= failing
+            };
+            disk.fail_when(is_late, Fault::Eio, Repeat::Forever);
+        } else {
+            let before = disk.log().len();
+            let _ = producer.send(Record::new("a rehearsal"));
+            let ops = disk.log();
+            writes = ops[before..].iter().filter(|op| op.kind == OpKind::Write).count();
+        }
+        let sent = producer.send(Record::new("its own"));
+        assert_eq!(sent.is_ok(), is_sent, "{sent:?}");
+        assert!(failing.is_none() || disk.fired() > 0, "the fault never fired");
+        assert!(failing.is_some() || writes > 2, "all went in {writes} writes");
+        log.maintain().unwrap();
+        let done = pending.map(|pending| pending.wait().is_ok());
+        assert_eq!(done.iter().all(|is_done| *is_done), is_sent, "{done:?}");
+    }
+}
