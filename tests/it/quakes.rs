@@ -189,7 +189,12 @@ fn check_pipeline(dir: &Path) {
     let alerts = lines("alerts").into_iter().collect::<BTreeSet<_>>();
     assert_eq!(alerts.len(), 85, "every strong earthquake, at least once");
     let letters = Letters::of(&log);
-    let found = letters.list(&Filter::new().topic("quakes").group("alerts")).unwrap();
+    let mut found = letters.list(&Filter::new().topic("quakes").group("alerts")).unwrap();
+    // On a slow machine the first kill can come late: a record that was in hand at all of them then
+    // counts as their cause.
+    let crashes = found.extract_if(.., |letter| letter.error_type() == "crash");
+    let crashes = crashes.map(|letter| letter.value().unwrap().to_vec()).collect::<BTreeSet<_>>();
+    assert!(crashes.len() <= 1, "{} records count as the cause of the kills", crashes.len());
     let values = found.iter().map(|letter| letter.value().unwrap().to_vec());
     let values = values.collect::<BTreeSet<_>>();
     assert_eq!((found.len(), values.len()), (28, 28), "one letter for each, and no second one");
@@ -197,7 +202,7 @@ fn check_pipeline(dir: &Path) {
         |line: &[u8]| line.windows(19).any(|part| part == b"\"type\":\"earthquake\"");
     assert!(!values.iter().any(|line| is_earthquake(line)));
     let redriven = lines("quakes.alerts.redrive").into_iter().collect::<BTreeSet<_>>();
-    assert_eq!(redriven, values);
+    assert_eq!(redriven, &values | &crashes);
     for group in ["alerts", "review"] {
         assert_eq!(log.group(group).unwrap().lag(), 0, "{group}");
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use brooklet::testing::SimDisk;
-use brooklet::{Error, ErrorKind, Record};
+use brooklet::{Error, ErrorKind, Record, TopicConfig};
 
 use super::history::{
-    History, OTHER, Read, SegmentFile, Stop, TOPIC, appends, lost, open_log, read_over, shown,
+    History, OTHER, Read, SegmentFile, Stop, TOPIC, appends, lost, open_log, read_over,
+    segments_of, shown, small_disk,
 };
 use crate::pace::some;
 
@@ -279,4 +280,33 @@ fn an_old_copy_of_a_file_put_back() {
         }
     };
     Stop::ALL.into_iter().for_each(check_history);
+}
+
+/// A log that lost its end would go on where it was cut, and give offsets a second time.
+#[test]
+fn a_last_segment_that_ends_before_the_noted_mark_is_told_and_its_offsets_stay_taken() {
+    let disk = small_disk(9);
+    let log = open_log(&disk).unwrap();
+    log.create_topic(TOPIC, TopicConfig::new()).unwrap();
+    let producer = log.producer(TOPIC).unwrap();
+    for number in 0..6 {
+        producer.send(Record::new(&format!("number {number}"))).unwrap();
+    }
+    log.maintain().unwrap();
+    drop((producer, log));
+    let segments = segments_of(&disk, 1);
+    let [last] = &*segments else { panic!("{} segments", segments.len()) };
+    for frame in &last.parsed.frames {
+        let disk = disk.fork();
+        disk.write_file(&last.path, &last.bytes[..frame.bytes.start]).unwrap();
+        let log = open_log(&disk).unwrap();
+        let (records, errors) = read_over(&log, TOPIC).unwrap();
+        let case = format!("cut before {}", frame.base_offset);
+        assert_eq!(records.len() as u64, frame.base_offset, "{case}");
+        assert_eq!(errors.len(), 1, "{case}: {errors:?}");
+        assert_eq!(lost(&errors[0]), Some(frame.base_offset..6), "{case}");
+        // What is noted to be durable is not gone over at opening; its offsets are not given again.
+        let sent = log.producer(TOPIC).unwrap().send(Record::new("more")).unwrap();
+        assert_eq!(sent.offset().value(), 6, "{case}");
+    }
 }
