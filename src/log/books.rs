@@ -16,7 +16,7 @@ use crate::storage::committer::Committer;
 use crate::storage::journal::salvage::Salvaged;
 use crate::storage::journal::{Entries, JournalHome, JournalTail};
 use crate::storage::manifest::{ManifestState, decode_leniently};
-use crate::storage::opening::{Opening, check_fingerprint, enter};
+use crate::storage::opening::{Opening, TOPIC_LOST, check_fingerprint, enter};
 use crate::storage::verify::{Checked, Tally, check_journal, note};
 
 /// The topics that the catalog has, as far as it can be read.
@@ -207,14 +207,12 @@ impl Books {
                 self.disagreements.push(Finding { partition, ..found });
             }
         }
-        if let Some(catalog) = self.catalog.as_ref().filter(|catalog| catalog.torn_at.is_some()) {
-            let mut listed = self.state.partitions.iter();
-            if listed.any(|(id, rows)| self.topics.place(*id).is_none() && rows.has_live_segments())
-            {
-                let text = "its end is damaged, and a topic that has records is missing";
-                let found = note(FindingKind::Contradiction, &catalog.journal.path(), text);
-                self.disagreements.push(Finding { byte: catalog.torn_at, ..found });
-            }
+        let torn = self.catalog.as_ref().filter(|catalog| catalog.torn_at.is_some());
+        if let Some(catalog) = torn
+            && self.state.lists_records_beyond(|id| self.topics.place(id).is_some())
+        {
+            let found = note(FindingKind::Contradiction, &catalog.journal.path(), TOPIC_LOST);
+            self.disagreements.push(Finding { byte: catalog.torn_at, ..found });
         }
         let Some(clean) = &self.state.clean else { return };
         for journal in [&self.catalog, &self.offsets].into_iter().flatten() {

@@ -251,6 +251,11 @@ pub(crate) fn decode(tail: &JournalTail) -> Result<ManifestState, Error> {
 }
 
 impl ManifestState {
+    /// Whether segments are listed of a partition that is none of those that are `known`.
+    pub(crate) fn lists_records_beyond(&self, known: impl Fn(ShardId) -> bool) -> bool {
+        self.partitions.iter().any(|(id, rows)| !known(*id) && rows.has_live_segments())
+    }
+
     /// Takes the rows of a partition in the place of those that it had under the same keys.
     pub(crate) fn apply(&mut self, row: Row) {
         let rows = self.partitions.entry(row.shard()).or_default();

@@ -265,6 +265,9 @@ pub(crate) fn check_fingerprint(
     }
 }
 
+/// What is said of a torn catalog if the manifest knows of more.
+pub(crate) const TOPIC_LOST: &str = "its end is damaged, and a topic that has records is missing";
+
 /// Refuses a catalog and a manifest that contradict each other, before anything is changed.
 ///
 /// `partitions` are those of all topics in the catalog. The manifest lists a partition durably
@@ -279,11 +282,9 @@ pub(crate) fn check_agreement(
         let text = "a partition of the catalog is not listed";
         return Err(Error::at_path(ErrorKind::Corrupt, &opening.manifest_file, text));
     }
-    let mut orphans = state.partitions.iter().filter(|(id, _)| !partitions.contains(id));
     let is_torn = opening.torn_journals.contains(&JournalKind::Catalog.dir_name());
-    if is_torn && orphans.any(|(_, rows)| rows.has_live_segments()) {
-        let text = "its end is damaged, and a topic that has records is missing";
-        return Err(Error::at_path(ErrorKind::Corrupt, &opening.catalog_file, text));
+    if is_torn && state.lists_records_beyond(|id| partitions.contains(&id)) {
+        return Err(Error::at_path(ErrorKind::Corrupt, &opening.catalog_file, TOPIC_LOST));
     }
     Ok(())
 }

@@ -189,12 +189,7 @@ fn check_pipeline(dir: &Path) {
     let alerts = lines("alerts").into_iter().collect::<BTreeSet<_>>();
     assert_eq!(alerts.len(), 85, "every strong earthquake, at least once");
     let letters = Letters::of(&log);
-    let mut found = letters.list(&Filter::new().topic("quakes").group("alerts")).unwrap();
-    // On a slow machine the first kill can come late: a record that was in hand at all of them then
-    // counts as their cause.
-    let crashes = found.extract_if(.., |letter| letter.error_type() == "crash");
-    let crashes = crashes.map(|letter| letter.value().unwrap().to_vec()).collect::<BTreeSet<_>>();
-    assert!(crashes.len() <= 1, "{} records count as the cause of the kills", crashes.len());
+    let found = letters.list(&Filter::new().topic("quakes").group("alerts")).unwrap();
     let values = found.iter().map(|letter| letter.value().unwrap().to_vec());
     let values = values.collect::<BTreeSet<_>>();
     assert_eq!((found.len(), values.len()), (28, 28), "one letter for each, and no second one");
@@ -202,10 +197,18 @@ fn check_pipeline(dir: &Path) {
         |line: &[u8]| line.windows(19).any(|part| part == b"\"type\":\"earthquake\"");
     assert!(!values.iter().any(|line| is_earthquake(line)));
     let redriven = lines("quakes.alerts.redrive").into_iter().collect::<BTreeSet<_>>();
-    assert_eq!(redriven, &values | &crashes);
+    assert_eq!(redriven, values);
     for group in ["alerts", "review"] {
         assert_eq!(log.group(group).unwrap().lag(), 0, "{group}");
     }
+}
+
+/// Whether a record can have been in the hands of the pipeline.
+fn pipeline_has_begun(dir: &Path) -> bool {
+    let copied = tempfile::tempdir().unwrap();
+    copy(dir, copied.path());
+    let groups = Log::open(copied.path()).unwrap().groups().unwrap();
+    groups.iter().any(|group| group.as_str() == "alerts")
 }
 
 /// A kill would lose alerts, make a second letter of a record, or leave a group behind.
@@ -221,10 +224,15 @@ fn killed_in_the_pipeline_and_run_again_nothing_is_lost_and_no_letter_is_there_t
             run_until_killed(&dir, before),
             "it was killed before the first record was handled"
         );
-        // A whole log has no progress of the ingest to tell. A third kill could meet a record that
-        // was in hand at the second one, which then counts as the cause.
+        // A record that is in hand at three kills counts as their cause. On a busy machine the first
+        // one can come late.
+        let is_late = pipeline_has_begun(&dir);
+        kills += usize::from(is_late);
+        // A whole log has no progress of the ingest to tell.
         kills += usize::from(run_until_killed(&dir, 6 + gap));
-        kills += usize::from(run_until_killed(&dir, 7 + 2 * gap));
+        if !is_late {
+            kills += usize::from(run_until_killed(&dir, 7 + 2 * gap));
+        }
         let last = quakes(&[&dir]);
         assert!(last.success, "{}", last.stderr);
         check_pipeline(&dir);

@@ -50,6 +50,8 @@ struct Way {
     end: Offset,
     frames: u64,
     bad: Vec<Bad>,
+    /// Something behind the head is no good frame: an open gets no further.
+    is_broken: bool,
     /// The head cannot be read, so that nothing says where the entries begin.
     is_headless: bool,
 }
@@ -145,7 +147,7 @@ impl JournalTail {
                     way.frames += 1;
                     way.known_mark = way.known_mark.max(header.durable_mark().unwrap_or_default());
                     way.end = header.end_offset();
-                    if way.bad.iter().all(|bad| bad.position == 0) {
+                    if !way.is_broken {
                         (self.position, self.end) = walk.at();
                     }
                     continue;
@@ -190,6 +192,7 @@ impl Way {
     }
 
     fn note(&mut self, position: u64, offsets: Range<Offset>, reason: String) {
+        self.is_broken |= position > 0;
         self.bad.push(Bad { position, offsets, reason });
     }
 

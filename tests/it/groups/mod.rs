@@ -34,6 +34,15 @@ fn send(log: &Log, topic: &str, keys: std::ops::Range<u32>) {
     }
 }
 
+/// Two partitions with twenty records, all of them in the hands of the group's only member.
+fn all_handed_out() -> (Log, Consumer) {
+    let log = log_with("orders", 2);
+    send(&log, "orders", 0..20);
+    let mut first = log.consumer("billing").topics(["orders"]).open().unwrap();
+    assert_eq!(values(&mut first).len(), 20);
+    (log, first)
+}
+
 /// Everything that is there for the consumer now.
 fn values(consumer: &mut Consumer) -> Vec<String> {
     let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();

@@ -4,7 +4,9 @@
 use brooklet::testing::{Fault, OpKind, Repeat, SimDisk, open};
 use brooklet::{Log, LogOptions, TopicPartition};
 
-use super::{ErrorKind, NOW, Offset, Record, TopicConfig, log_with, partitions, send, values};
+use super::{
+    ErrorKind, NOW, Offset, Record, TopicConfig, all_handed_out, partitions, send, values,
+};
 
 fn place(partition: u32) -> TopicPartition {
     TopicPartition::new("orders".parse().unwrap(), partition.into())
@@ -41,10 +43,7 @@ fn a_commit_that_stands_is_not_written_again_and_first_positions_are_found_once(
 /// The next owner would be handed records that are still in somebody's hands.
 #[test]
 fn a_commit_of_a_part_of_what_was_handed_out_lets_no_partition_go() {
-    let log = log_with("orders", 2);
-    send(&log, "orders", 0..20);
-    let mut first = log.consumer("billing").topics(["orders"]).open().unwrap();
-    assert_eq!(values(&mut first).len(), 20);
+    let (log, mut first) = all_handed_out();
     first.commit_offsets([0, 1].map(|number| (place(number), Offset::new(1)))).unwrap();
     let mut second = log.consumer("billing").topics(["orders"]).open().unwrap();
     assert!(partitions(&second).is_empty(), "{:?}", partitions(&second));

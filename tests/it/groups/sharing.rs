@@ -1,8 +1,8 @@
 //! Partitions are shared out, move when members come and go, and are read by one at a time.
 
 use super::{
-    BTreeSet, ErrorKind, Log, NOW, Offset, Record, StartAt, TopicConfig, log_with, partitions,
-    send, values,
+    BTreeSet, ErrorKind, Log, NOW, Offset, Record, StartAt, TopicConfig, all_handed_out, log_with,
+    partitions, send, values,
 };
 
 /// A group would lose records between two members, or hand them out twice.
@@ -29,10 +29,7 @@ fn two_members_share_the_partitions_and_all_records_are_read_once() {
 /// A partition would be read by its next owner while its last one still works on it.
 #[test]
 fn a_partition_with_outstanding_records_moves_when_its_owner_polls_again() {
-    let log = log_with("orders", 2);
-    send(&log, "orders", 0..20);
-    let mut first = log.consumer("billing").topics(["orders"]).open().unwrap();
-    assert_eq!(values(&mut first).len(), 20);
+    let (log, mut first) = all_handed_out();
     let mut second = log.consumer("billing").topics(["orders"]).open().unwrap();
     assert!(values(&mut second).is_empty(), "nothing was handed over yet");
     first.commit().unwrap();

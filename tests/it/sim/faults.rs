@@ -109,28 +109,22 @@ fn a_failed_operation_changes_nothing() {
     assert_eq!(contents(&sim.disk.crash(CrashPolicy::LoseAll, 1)), before);
 }
 
-/// Breaks if a short write is all or nothing.
+/// Breaks if a short write is all or nothing, or an unconfirmed one leaves anything out.
 #[test]
-fn half_of_a_short_write_lands() {
-    let sim = Sim::new(1);
-    let file = sim.durable("f", b"....");
-    sim.disk.fail_at(sim.disk.ops(), Fault::ShortWrite, Repeat::Once);
-    let failed = file.write_at(b"abcdefg", 2).unwrap_err();
-    assert_eq!(failed.to_string(), Fault::Eio.error().to_string());
-    has(&sim.disk, &[("f", b"..abc")]);
-    assert_eq!(sim.disk.fired(), 1);
-}
-
-/// Breaks if a write whose success is not told leaves nothing.
-#[test]
-fn all_of_an_unconfirmed_write_lands() {
-    let sim = Sim::new(1);
-    let file = sim.durable("f", b"....");
-    sim.disk.fail_at(sim.disk.ops(), Fault::UnconfirmedWrite, Repeat::Once);
-    let failed = file.write_at(b"abcdefg", 2).unwrap_err();
-    assert_eq!(failed.to_string(), Fault::Eio.error().to_string());
-    has(&sim.disk, &[("f", b"..abcdefg")]);
-    assert_eq!(sim.disk.fired(), 1);
+fn as_much_of_a_failed_write_lands_as_its_fault_says() {
+    for (fault, left) in [
+        (Fault::Eio, b"....".as_slice()),
+        (Fault::ShortWrite, b"..abc"),
+        (Fault::UnconfirmedWrite, b"..abcdefg"),
+    ] {
+        let sim = Sim::new(1);
+        let file = sim.durable("f", b"....");
+        sim.disk.fail_at(sim.disk.ops(), fault, Repeat::Once);
+        let failed = file.write_at(b"abcdefg", 2).unwrap_err();
+        assert_eq!(failed.to_string(), Fault::Eio.error().to_string());
+        has(&sim.disk, &[("f", left)]);
+        assert_eq!(sim.disk.fired(), 1);
+    }
 }
 
 /// Breaks if "from here on" ends, or filters are not asked.

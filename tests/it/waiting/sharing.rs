@@ -1,12 +1,15 @@
 //! Many share one sync, timed syncs come when they are due, and readers are woken by either.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use brooklet::partitioner::{ByFn, Fixed};
 use brooklet::testing::{FailedSync, Fault, Op, OpKind, Repeat, SimDisk, open};
-use brooklet::{Acks, Fate, LogOptions, Record, SendError, StartAt, SyncPolicy, TopicConfig};
+use brooklet::{
+    Acks, ErrorKind, Fate, LogOptions, Record, SendError, StartAt, SyncPolicy, TopicConfig,
+};
 
 use super::{Scene, place, until};
 
@@ -219,36 +222,33 @@ fn is_in_first(path: &Path) -> bool {
 /// Whoever leads would take the first round that succeeds for its own.
 #[test]
 fn a_leader_behind_more_than_a_round_is_told_of_its_own_round() {
-    for (failing, is_sent) in [(None, true), (Some(3), false)] {
+    // Which write to the segment fails, if any: how many there are, what the leader was told, and
+    // whether the records before its own were written.
+    let lead = |failing: Option<u64>| {
         let disk = SimDisk::new(3);
-        let env = disk.env_when_told();
-        let log = open(&env, disk.root().join("log"), LogOptions::new()).unwrap();
+        let log = open(&disk.env_when_told(), disk.root().join("log"), LogOptions::new()).unwrap();
         log.create_topic("t", TopicConfig::new()).unwrap();
         let producer = log.producer("t").unwrap().acks(Acks::Written);
         producer.send(Record::new("opens it")).unwrap();
         let large = vec![7; 700 * 1024];
         let pending = [(); 3].map(|()| producer.submit(Record::new(&large)));
-        let mut writes = 0;
-        if let Some(failing) = failing {
-            let counts = std::sync::atomic::AtomicU64::new(0);
-            let is_late = move |op: &Op| {
-                let is_frame =
-                    op.kind == OpKind::Write && op.path.extension() == Some("seg".as_ref());
-                is_frame && counts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 >= failing
-            };
-            disk.fail_when(is_late, Fault::Eio, Repeat::Forever);
-        } else {
-            let before = disk.log().len();
-            let _ = producer.send(Record::new("a rehearsal"));
-            let ops = disk.log();
-            writes = ops[before..].iter().filter(|op| op.kind == OpKind::Write).count();
-        }
-        let sent = producer.send(Record::new("its own"));
-        assert_eq!(sent.is_ok(), is_sent, "{sent:?}");
-        assert!(failing.is_none() || disk.fired() > 0, "the fault never fired");
-        assert!(failing.is_some() || writes > 2, "all went in {writes} writes");
+        let is_frame =
+            |op: &Op| op.kind == OpKind::Write && op.path.extension() == Some("seg".as_ref());
+        let written = AtomicU64::new(0);
+        let fails = move |op: &Op| {
+            is_frame(op) && Some(written.fetch_add(1, Ordering::Relaxed) + 1) == failing
+        };
+        disk.fail_when(fails, Fault::Eio, Repeat::Once);
+        disk.clear_log();
+        let sent = producer.send(Record::new("its own")).map(|_| ());
+        let writes = disk.log().iter().filter(|op| is_frame(op)).count() as u64;
+        assert_eq!(disk.fired(), u64::from(failing.is_some()));
         log.maintain().unwrap();
-        let done = pending.map(|pending| pending.wait().is_ok());
-        assert_eq!(done.iter().all(|is_done| *is_done), is_sent, "{done:?}");
-    }
+        (writes, sent, pending.map(|pending| pending.wait().is_ok()))
+    };
+    let (writes, sent, before) = lead(None);
+    assert!(writes > 1 && sent.is_ok() && before == [true; 3], "{writes}: {sent:?}, {before:?}");
+    let (_, sent, before) = lead(Some(writes));
+    assert_eq!(sent.unwrap_err().kind(), ErrorKind::Io);
+    assert!(before[0], "the first round was written: {before:?}");
 }
