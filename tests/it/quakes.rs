@@ -203,36 +203,22 @@ fn check_pipeline(dir: &Path) {
     }
 }
 
-/// Whether a record can have been in the hands of the pipeline.
-fn pipeline_has_begun(dir: &Path) -> bool {
-    let copied = tempfile::tempdir().unwrap();
-    copy(dir, copied.path());
-    let groups = Log::open(copied.path()).unwrap().groups().unwrap();
-    groups.iter().any(|group| group.as_str() == "alerts")
-}
-
 /// A kill would lose alerts, make a second letter of a record, or leave a group behind.
 #[test]
 fn killed_in_the_pipeline_and_run_again_nothing_is_lost_and_no_letter_is_there_twice() {
     // The ingest and its table take one line more than there are chunks, four, and two.
     let before = CHUNKS + 7;
     let mut kills = 0;
-    for gap in 1..=6 {
+    // A whole log has no progress of the ingest to tell.
+    for lines in [7, 8, 9, 10, 11, 12, 13, 15, 17, 19] {
         let temporary = tempfile::tempdir().unwrap();
         let dir = temporary.path().join("log");
         assert!(
             run_until_killed(&dir, before),
             "it was killed before the first record was handled"
         );
-        // A record that is in hand at three kills counts as their cause. On a busy machine the first
-        // one can come late.
-        let is_late = pipeline_has_begun(&dir);
-        kills += usize::from(is_late);
-        // A whole log has no progress of the ingest to tell.
-        kills += usize::from(run_until_killed(&dir, 6 + gap));
-        if !is_late {
-            kills += usize::from(run_until_killed(&dir, 7 + 2 * gap));
-        }
+        // Once only: behind a first kill, wherever it was, a record in hand at two more is given up.
+        kills += usize::from(run_until_killed(&dir, lines));
         let last = quakes(&[&dir]);
         assert!(last.success, "{}", last.stderr);
         check_pipeline(&dir);
@@ -245,5 +231,5 @@ fn killed_in_the_pipeline_and_run_again_nothing_is_lost_and_no_letter_is_there_t
         assert!(!again.stdout.contains("1 to handle"), "{}", again.stdout);
         check_pipeline(&dir);
     }
-    assert!(kills >= 6, "only {kills} kills in the pipeline");
+    assert!(kills >= 5, "only {kills} kills in the pipeline");
 }

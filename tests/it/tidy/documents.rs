@@ -1,4 +1,4 @@
-//! Tests that documents name: each must exist, and the catalogue of faults must be whole.
+//! Tests that documents name: each must exist, and the tables of faults and promises must be whole.
 //!
 //! A document names a test in backticks: `theme::module::function` below `tests/it`, `unit
 //! module::tests::function` below `src`, or `fuzz target` below `fuzz/targets`.
@@ -133,4 +133,39 @@ fn every_fault_has_a_test_or_a_reason() {
         assert!(rows.insert(number, ()).is_none(), "row {number} is there twice");
     }
     assert_eq!(rows.into_keys().collect::<Vec<_>>(), (1..=FAULTS).collect::<Vec<_>>());
+}
+
+/// The tests that a seeded bug turns red, as its patch names them.
+fn reddened(patch: &str) -> Vec<String> {
+    let path = repository().join("tests/seeded").join(patch).with_extension("patch");
+    let text = fs::read_to_string(&path).unwrap_or_else(|_| panic!("{patch} is no seeded bug"));
+    let named = text.lines().find_map(|line| line.strip_prefix("Red: "));
+    let named = named.unwrap_or_else(|| panic!("{patch} names no test"));
+    named.split(", ").map(str::to_owned).collect()
+}
+
+/// A promise would lean on tests that no bug has ever turned red.
+#[test]
+fn every_promise_has_a_seeded_bug_that_turns_one_of_its_own_tests_red() {
+    let text = fs::read_to_string(repository().join("docs/GUARANTEES.md")).unwrap();
+    let mut promises = Vec::new();
+    for line in text.lines() {
+        let cells = line.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>();
+        let [name, _, tests, bugs] = cells[..] else { continue };
+        let is_letter = matches!(name.as_bytes(), [b'a'..=b'z']);
+        if !is_letter && name.parse::<usize>().is_err() {
+            continue;
+        }
+        let tests = spans(tests).map(|test| test.strip_prefix("unit ").unwrap_or(test));
+        let tests = tests.collect::<Vec<_>>();
+        for bug in spans(bugs) {
+            let is_here = reddened(bug).iter().any(|test| tests.contains(&&**test));
+            assert!(is_here, "promise {name}: no test of its row goes red for {bug}");
+        }
+        assert!(spans(bugs).count() > 0, "promise {name} has no seeded bug");
+        promises.push(name);
+    }
+    let promised = (1..=10).map(|number| number.to_string());
+    let promised = promised.chain(('a'..='e').map(String::from)).collect::<Vec<_>>();
+    assert_eq!(promises, promised);
 }

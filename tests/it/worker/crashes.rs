@@ -92,6 +92,27 @@ fn a_record_that_ends_the_process_is_given_up_at_the_third_restart() {
     }
 }
 
+/// An unclean stop that no worker saw would count against a record, or be no reason to watch one.
+///
+/// Nothing tells it from one in the hands of a handler that had committed nothing yet.
+#[test]
+fn behind_an_unclean_stop_the_second_end_of_a_process_convicts() {
+    let mut disk = SimDisk::new(12);
+    let bench = session(&disk, 1, SyncPolicy::Always);
+    bench.send("t", "kill", None);
+    drop(bench);
+    let seen = Seen::default();
+    let mut found = Vec::new();
+    for restart in 0..3 {
+        disk = disk.crash(CrashPolicy::KeepAll, restart);
+        let mut bench = session(&disk, 1, SyncPolicy::Always);
+        mortal(&mut bench, &seen);
+        bench.advance(ms(10));
+        found.push((seen.values().len(), letters(&bench).len()));
+    }
+    assert_eq!(found, [(1, 0), (1, 0), (0, 1)]);
+}
+
 /// After a crash records would run beside the one that causes it, or one by one for ever.
 #[test]
 fn suspects_run_alone_and_what_comes_after_them_together() {
