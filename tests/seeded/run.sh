@@ -5,10 +5,11 @@
 #
 # A name is a part of a patch's file name; without one all of tests/seeded/*.patch are tried. With
 # --named only the tests are run that the patch itself names behind `Red:`, and not the tree as it is,
-# which is much quicker. Every patch is applied to a copy of the tree outside of the repository, under $TMPDIR; --keep leaves the
-# copies there, so that the next run finds them built ($SEEDED_DIR says where). First the tree as it is
-# must be green. A patch that does not apply or does not build is an error and no catch. Tests that do
-# not come to an end within $SEEDED_LIMIT seconds (120) are stopped, and the bug is said to hang.
+# which is much quicker. Every patch is applied to a copy of the tree outside of the repository, under
+# $TMPDIR; --keep leaves the copies there, so that the next run finds them built ($SEEDED_DIR says
+# where). First the tree as it is must be green. A patch that does not apply or does not build is an
+# error and no catch. Tests that do not come to an end within $SEEDED_LIMIT seconds (120) are stopped,
+# and the bug is said to hang.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
