@@ -5,10 +5,10 @@ use std::path::Path;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::catalog::{Topic, Topics, remove_topic};
+use crate::catalog::{Topic, Topics};
 use crate::config::{BackgroundError, LogOptions, TopicConfig};
 use crate::env::{Env, disk, memory};
-use crate::error::{Error, ErrorKind, Fate};
+use crate::error::{Error, ErrorKind};
 use crate::group::registry::{Groups, Lowered};
 use crate::name::TopicName;
 #[cfg(feature = "testing")]
@@ -21,12 +21,12 @@ use crate::report::{
     TopicInfo,
 };
 use crate::role::TopicRole;
-use crate::storage::commit::{Budget, Refusal};
+use crate::storage::commit::Budget;
 use crate::storage::committer::Committer;
 use crate::storage::store::{PartitionShard, Store, StoreOptions};
 use crate::storage::tail::Positions;
 use crate::storage::tail::{BackgroundFailure, Serve};
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::{Arc, AtomicBool, Ordering, Shared};
 
 mod backup;
 mod books;
@@ -113,6 +113,7 @@ impl Log {
             groups,
             opening,
             closed: AtomicBool::new(false),
+            half_deleted: Shared::default(),
             turn: Turn::default(),
             settling: Turn::default(),
         };
@@ -218,27 +219,13 @@ impl Log {
     /// # Errors
     /// `UnknownTopic`, `ReadOnly`, `Closed`, and what the system says. If the files could not be
     /// removed, the topic is gone all the same, and the next open removes them. If the deletion
-    /// itself was written only half-way, the topic cannot be used any more, and the next open finds
-    /// it or not.
+    /// itself was written only half-way, the topic cannot be used any more: the next change of a
+    /// topic finishes it first, or else the next open finds the topic or not.
     pub fn delete_topic(&self, name: &str) -> Result<(), Error> {
         let told = |error: Error| error.during(format_args!("delete topic {name}"));
         let _turn = self.inner.begin_change().map_err(told)?;
         let topic = self.inner.topic(name).map_err(told)?;
-        if let Err(Refusal { error, fate }) = remove_topic(self.inner.store.catalog(), &topic.name)
-        {
-            if fate == Fate::Unknown {
-                self.inner.disown(&topic);
-            }
-            return Err(told(error));
-        }
-        self.inner.topics.remove(&topic.name);
-        // Consumers are told before anything of it is taken away: a poll that finds it gone counts on
-        // its group to say so, whatever becomes of the files.
-        self.inner.groups.notice_topics();
-        let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted");
-        self.inner.store.drop_topic(topic.id, &reason).map_err(told)?;
-        self.inner.topics.forget(topic.id);
-        self.inner.groups.forget_topic(topic.id).map_err(told)
+        self.inner.delete(&topic).map_err(told)
     }
 
     /// All topics, by name.

@@ -1,17 +1,20 @@
 //! What all handles of a log share: its topics, and the changes of its catalog.
 
-use crate::catalog::{Topic, Topics, read_topics, shard_ids, write_topic};
+use std::collections::BTreeMap;
+
+use crate::catalog::{Topic, Topics, read_topics, remove_topic, shard_ids, write_topic};
 use crate::config::{LogOptions, SyncPolicy, TopicConfig};
 use crate::env::Env;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Fate};
 use crate::group::registry::Groups;
 use crate::name::TopicName;
 use crate::offset::{TopicId, TopicPartition};
+use crate::storage::commit::Refusal;
 use crate::storage::opening::Opening;
 use crate::storage::partition::Keeping;
 use crate::storage::store::{PartitionShard, Store};
 use crate::sync::channel::{Receiver, Sender, bounded};
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::{Arc, AtomicBool, Ordering, Shared};
 
 /// What all handles of a log share.
 pub(super) struct Inner {
@@ -23,6 +26,8 @@ pub(super) struct Inner {
     pub(super) groups: Arc<Groups>,
     pub(super) opening: Opening,
     pub(super) closed: AtomicBool,
+    /// Topics whose deletion was begun, and that the catalog has or not.
+    pub(super) half_deleted: Shared<BTreeMap<TopicId, TopicName>>,
     pub(super) turn: Turn,
     /// Whose turn it is to say what becomes of dead letters.
     pub(super) settling: Turn,
@@ -136,9 +141,43 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes a topic out of use that may be deleted or not; it must not take records any more.
-    pub(super) fn disown(&self, topic: &Topic) {
+    pub(super) fn delete(&self, topic: &Topic) -> Result<(), Error> {
+        if let Err(Refusal { error, fate }) = remove_topic(self.store.catalog(), &topic.name) {
+            if fate == Fate::Unknown {
+                self.disown(topic);
+            }
+            return Err(error);
+        }
         self.topics.remove(&topic.name);
+        // Consumers are told before anything of it is taken away: a poll that finds it gone counts on
+        // its group to say so, whatever becomes of the files.
+        self.groups.notice_topics();
+        self.remove_remains(topic.id)
+    }
+
+    /// Removes what is left of a topic that the catalog does not have any more.
+    fn remove_remains(&self, topic: TopicId) -> Result<(), Error> {
+        let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted");
+        self.store.drop_topic(topic, &reason)?;
+        self.topics.forget(topic);
+        self.groups.forget_topic(topic)
+    }
+
+    /// Brings deletions to their end that went half-way, so that the catalog can change again.
+    fn finish_deletions(&self) -> Result<(), Error> {
+        for (topic, name) in self.half_deleted.get() {
+            remove_topic(self.store.catalog(), &name).map_err(|refusal| refusal.error)?;
+            self.half_deleted.with(|topics| topics.remove(&topic));
+            // What cannot be removed now takes up room and nothing else; the next open tries again.
+            self.store.tell(self.remove_remains(topic));
+        }
+        self.store.take_back_orphans()
+    }
+
+    /// Takes a topic out of use that may be deleted or not; it must not take records any more.
+    fn disown(&self, topic: &Topic) {
+        self.topics.remove(&topic.name);
+        self.half_deleted.with(|topics| topics.insert(topic.id, topic.name.clone()));
         self.groups.notice_topics();
         let reason = Error::new(ErrorKind::UnknownTopic, "the topic was deleted half-way");
         for shard in &topic.state().shards {
@@ -174,6 +213,7 @@ impl Inner {
         self.check_writable()?;
         let turn = self.turn.take();
         self.check_open()?;
+        self.finish_deletions()?;
         Ok(turn)
     }
 }

@@ -14,11 +14,11 @@ use crate::storage::manifest::{PartitionRows, Row, SegmentRow, SegmentRowState};
 use crate::storage::opening::names;
 use crate::storage::partition::Ground;
 
-/// Removes the files and rows of partitions that the catalog does not have.
+/// Lists, durably, that no segment of these partitions is needed; the catalog does not have them.
 ///
-/// That the files are not needed is listed before the first of them goes: segments that are
-/// listed as part of a log, and no topic for them, are the sign of a damaged catalog.
-pub(crate) fn dispose(
+/// It comes before the first of their files goes, and before the catalog changes again: segments
+/// that are listed as part of a log, and no topic for them, are the sign of a damaged catalog.
+pub(crate) fn take_back(
     ground: &Ground,
     partitions: &BTreeMap<ShardId, PartitionRows>,
 ) -> Result<(), Error> {
@@ -26,9 +26,17 @@ pub(crate) fn dispose(
     ground.manifest.begin_writes()?;
     let removed = partitions.iter().flat_map(|(id, rows)| remove_rows(*id, rows));
     let removed = removed.collect::<Vec<_>>();
-    if !removed.is_empty() {
-        ground.manifest.put(&removed, Want::Durable)?;
+    if removed.is_empty() {
+        return Ok(());
     }
+    ground.manifest.put(&removed, Want::Durable).map(|_| ())
+}
+
+/// Removes the files and rows of partitions that were taken back.
+pub(crate) fn dispose(
+    ground: &Ground,
+    partitions: &BTreeMap<ShardId, PartitionRows>,
+) -> Result<(), Error> {
     for id in partitions.keys() {
         unlink_partition(&ground.env, &partition_dir(&ground.root, *id))?;
     }
@@ -68,9 +76,10 @@ fn unlink_empty(ground: &Ground, topic: TopicId) -> Result<(), Error> {
 }
 
 /// The rows that say of a partition's segments that they are not part of a log any more.
+///
+/// All of them: what a partition knows of a segment may not have reached the manifest yet.
 fn remove_rows(id: ShardId, rows: &PartitionRows) -> impl Iterator<Item = Row> {
-    let live = rows.segments.iter().filter(|(_, row)| row.is_live());
-    live.map(move |(key, row)| {
+    rows.segments.iter().map(move |(key, row)| {
         Row::Segment(id, *key, SegmentRow { state: SegmentRowState::Removed, ..*row })
     })
 }

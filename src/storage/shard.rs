@@ -227,6 +227,25 @@ impl<T: Tail> Shard<T> {
         Ok(result)
     }
 
+    /// Closes it for good, and has `act` take the tail apart; one that was never opened stays so.
+    pub(crate) fn retire<R>(&self, error: &Error, act: impl FnOnce(&mut T) -> R) -> R
+    where
+        T::View: Default,
+    {
+        self.close(error);
+        let tail = self.take_tail();
+        let (tail, result) = self.lend(tail, act);
+        let mut state = self.state.lock();
+        state.view = T::View::default();
+        state.ring.clear();
+        let unsynced = state.commit.forget_unsynced();
+        // There is nothing to be opened any more.
+        self.opened.store(true, Ordering::Release);
+        self.put_back(state, tail, Wakes::default());
+        drop(unsynced);
+        result
+    }
+
     /// Opens the tail anew: after a failure, or to see what another process has added.
     ///
     /// A shard that has not failed stays as it is.
@@ -251,15 +270,6 @@ impl<T: Tail> Shard<T> {
         }
         let tail = self.take_tail();
         self.drain(tail);
-    }
-
-    /// Lets go of all files and bytes of a shard that is closed and gone for good.
-    pub(crate) fn forget(&self) {
-        let mut state = self.state.lock();
-        let targets = state.commit.forget_unsynced();
-        state.ring.clear();
-        drop(state);
-        drop(targets);
     }
 
     /// Opens the tail if nobody has.

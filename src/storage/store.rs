@@ -17,11 +17,11 @@ use crate::offset::{Offset, ShardId, Timestamp, TopicId};
 use crate::storage::buffer::BufferPool;
 use crate::storage::commit::{Budget, Want};
 use crate::storage::committer::Committer;
-use crate::storage::disposal::dispose;
+use crate::storage::disposal::{dispose, take_back};
 use crate::storage::files::Files;
 use crate::storage::journal::{Journal, JournalHome};
 use crate::storage::judge::PartitionReport;
-use crate::storage::manifest::{ManifestState, Row};
+use crate::storage::manifest::{ManifestState, PartitionRows, Row};
 use crate::storage::opening::{self, Journals, Opening};
 use crate::storage::partition::{Ground, Keeping, PartitionLog};
 use crate::storage::segment::ReadSide;
@@ -59,6 +59,8 @@ pub(crate) struct Store {
     found: Shared<ManifestState>,
     known: Shared<BTreeMap<ShardId, Known>>,
     largest_topic: Shared<TopicId>,
+    /// Partitions that the catalog does not have and the manifest may still list.
+    orphans: Shared<BTreeMap<ShardId, PartitionRows>>,
     /// A retention job is scheduled.
     retains: AtomicBool,
     /// A mark job is scheduled.
@@ -123,6 +125,7 @@ impl Store {
             found: Shared::new(state),
             known: Shared::default(),
             largest_topic: Shared::new(largest_topic),
+            orphans: Shared::default(),
             retains: AtomicBool::new(false),
             marks: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -234,7 +237,27 @@ impl Store {
         if orphans.is_empty() || self.options.read_only {
             return Ok(());
         }
-        dispose(&self.ground, &orphans)
+        self.drop_partitions(orphans)
+    }
+
+    fn drop_partitions(&self, partitions: BTreeMap<ShardId, PartitionRows>) -> Result<(), Error> {
+        self.orphans.with(|orphans| orphans.extend(partitions.clone()));
+        self.take_back_orphans()?;
+        dispose(&self.ground, &partitions)
+    }
+
+    /// Has the manifest list nothing of partitions that the catalog does not have.
+    ///
+    /// Must have succeeded before the catalog changes. The files of what could not be taken back at
+    /// once are removed by the next open.
+    pub(crate) fn take_back_orphans(&self) -> Result<(), Error> {
+        let orphans = self.orphans.get();
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        take_back(&self.ground, &orphans)?;
+        self.orphans.with(|left| left.retain(|id, _| !orphans.contains_key(id)));
+        Ok(())
     }
 
     /// Refuses journals that contradict each other; `partitions` are those of all topics.
@@ -263,14 +286,11 @@ impl Store {
         });
         let mut partitions = BTreeMap::new();
         for (id, shard) in &gone {
-            shard.close(reason);
             self.known.with(|known| known.remove(id));
             self.ground.reports.with(|reports| reports.remove(id));
-            let rows = shard.exclusive(|log, _| (log.abandon(), Some(Arc::default())));
-            shard.forget();
-            partitions.insert(*id, rows.unwrap_or_default());
+            partitions.insert(*id, shard.retire(reason, PartitionLog::abandon));
         }
-        dispose(&self.ground, &partitions)
+        self.drop_partitions(partitions)
     }
 
     /// Everything that time asks for: late syncs, durable marks, retention, unlinking.

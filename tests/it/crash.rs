@@ -10,6 +10,7 @@
 //! behind itself, and a hundred thousand seeds: about half an hour.
 
 pub(crate) mod bytes;
+mod deletions;
 mod leftovers;
 mod life;
 mod many;

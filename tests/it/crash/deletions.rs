@@ -1,0 +1,132 @@
+//! What a deletion leaves behind is never taken for damage, however it went and whatever comes next.
+
+use std::ops::Range;
+
+use brooklet::partitioner::Fixed;
+use brooklet::testing::{CrashPolicy, Fault, Op, Repeat, SimDisk, open, verify};
+use brooklet::{
+    Acks, Error, ErrorKind, Log, LogOptions, PartitionId, Record, SyncPolicy, TopicConfig,
+    TopicPartition,
+};
+
+use crate::pace::some;
+
+fn opened(disk: &SimDisk) -> Result<Log, Error> {
+    let options = LogOptions::new().manual_maintenance(true);
+    open(&disk.env(), disk.root().join("log"), options)
+}
+
+fn count(log: &Log, topic: &str) -> usize {
+    log.reader(topic).stop_at_end().open().unwrap().flatten().count()
+}
+
+/// A session in which a topic is about to be deleted.
+///
+/// Two partitions are durable and were not looked at. What the third one had in a listed segment is
+/// gone with the power; this session has seen that, and written nothing of it yet.
+fn about_to_delete() -> (SimDisk, Log) {
+    let disk = SimDisk::new(41);
+    let log = opened(&disk).unwrap();
+    log.create_topic("kept", TopicConfig::new()).unwrap();
+    log.producer("kept").unwrap().send(Record::new("kept")).unwrap();
+    let config = TopicConfig::new().partitions(3).segment_bytes(1024).sync(SyncPolicy::Never);
+    log.create_topic("gone", config).unwrap();
+    let send = |partition: u32, acks| {
+        let producer = log.producer("gone").unwrap().acks(acks);
+        let producer = producer.partitioner(Fixed(PartitionId::new(partition)));
+        producer.send(Record::new(&[7; 400])).unwrap();
+    };
+    (0..5).for_each(|_| send(0, Acks::Durable));
+    (0..3).for_each(|_| send(1, Acks::Written));
+    send(2, Acks::Durable);
+    // It makes the rows durable that list the segments.
+    log.create_topic("other", TopicConfig::new()).unwrap();
+    drop(log);
+    let disk = disk.crash(CrashPolicy::LoseAll, 1);
+    let log = opened(&disk).unwrap();
+    log.producer("kept").unwrap().send(Record::new("kept")).unwrap();
+    let place = TopicPartition::new("gone".parse().unwrap(), 1.into());
+    assert_eq!(log.offsets(&place).unwrap().end.value(), 0);
+    (disk, log)
+}
+
+/// The operations of a deletion, and of the next one, when nothing fails.
+fn rehearsal() -> (u64, u64) {
+    let (disk, log) = about_to_delete();
+    let before = disk.ops();
+    log.delete_topic("gone").unwrap();
+    let between = disk.ops();
+    log.delete_topic("other").unwrap();
+    assert!(between - before > 10 && disk.ops() - between > 2);
+    (between - before, disk.ops() - between)
+}
+
+/// Deletes with `faults` on the way, goes on without them, and loses power at a later operation.
+fn torn(faults: Range<u64>, cut: u64) -> (SimDisk, u64) {
+    let (disk, log) = about_to_delete();
+    let first = disk.ops();
+    disk.fail_when(
+        move |op: &Op| faults.contains(&(op.number - first)),
+        Fault::Eio,
+        Repeat::Forever,
+    );
+    let _ = log.delete_topic("gone");
+    let fired = disk.fired();
+    disk.clear_faults();
+    disk.power_off_at(disk.ops() + cut);
+    let _ = log.delete_topic("other");
+    (disk, fired)
+}
+
+/// Looks at what is left; whether the catalog was torn.
+fn check(disk: &SimDisk, what: &str) -> bool {
+    let found = verify(&disk.env(), disk.root().join("log")).unwrap();
+    assert!(found.is_whole(), "{what}: {found:?}");
+    let log = opened(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(count(&log, "kept"), 2, "{what}");
+    match log.topic("gone") {
+        Ok(_) => assert!(count(&log, "gone") >= 6, "{what}: it is there with less in it"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{what}"),
+    }
+    log.recovery().torn_journals.contains(&"catalog")
+}
+
+/// The log could not be opened any more: segments without a topic look like a damaged catalog.
+#[test]
+fn a_torn_catalog_behind_a_deletion_is_a_torn_catalog() {
+    let (_, next) = rehearsal();
+    let mut were_torn = 0;
+    for cut in 0..=next {
+        for (seed, policy) in (0..).zip(CrashPolicy::ALL.iter().cycle().take(24)) {
+            let (disk, _) = torn(0..0, cut);
+            let disk = disk.crash(*policy, seed);
+            were_torn += usize::from(check(&disk, &format!("{policy:?} {seed} at {cut}")));
+        }
+    }
+    assert!(were_torn > 0, "no catalog was torn");
+}
+
+/// The same, if what the deletion has left could not be taken back, or the deletion itself is in
+/// doubt.
+#[test]
+fn a_torn_catalog_behind_a_deletion_that_failed_is_a_torn_catalog() {
+    let (deletion, next) = rehearsal();
+    let (mut were_torn, mut failed) = (0, 0);
+    let tearing = [CrashPolicy::GarbageTail, CrashPolicy::ZeroedTail, CrashPolicy::TornOp];
+    let tearing = tearing.into_iter().cycle().take(6);
+    for first in some(0..deletion, 11) {
+        for spell in [2, deletion] {
+            // A journal that failed is written anew before anything else happens.
+            for cut in 0..=2 * next {
+                let (disk, fired) = torn(first..first + spell, cut);
+                failed += fired;
+                for (seed, policy) in (0..).zip(tearing.clone()) {
+                    let what = format!("{policy:?} at {cut} behind {first} and {spell}");
+                    were_torn += usize::from(check(&disk.crash(policy, seed), &what));
+                }
+            }
+        }
+    }
+    assert!(failed > 0, "nothing failed");
+    assert!(were_torn > 0, "no catalog was torn");
+}
