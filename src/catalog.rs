@@ -164,8 +164,8 @@ pub(crate) fn topic_entry(
 ///
 /// # Errors
 /// What the system says, and whether the entry may be gone all the same.
-pub(crate) fn remove_topic(journal: &Journal, name: &TopicName) -> Result<Offset, Refusal> {
-    journal.try_append(&[(name.as_str().as_bytes().to_vec(), None)], Want::Durable)
+pub(crate) fn remove_topic(journal: &Journal, name: &TopicName) -> Result<(), Refusal> {
+    journal.remove(name.as_str().as_bytes())
 }
 
 /// Reads all topics from the catalog's entries.

@@ -95,19 +95,17 @@ impl Journal {
     ///
     /// The returned offset is what [`until_durable`](Self::until_durable) takes.
     pub(crate) fn append(&self, changes: &[Change], want: Want) -> Result<Offset, Error> {
-        self.try_append(changes, want).map_err(|refusal| refusal.error)
-    }
-
-    /// The same; a failure also says whether the changes may have been made all the same.
-    pub(crate) fn try_append(&self, changes: &[Change], want: Want) -> Result<Offset, Refusal> {
-        if let Some(gate) = &self.gate {
-            gate().map_err(Refusal::not_appended)?;
-        }
+        self.pass_gate()?;
         // A change can be repeated, and a journal that has failed is healed by a new file.
-        self.append_once(changes, want).or_else(|first| {
+        let appended = self.append_once(changes, want).or_else(|first| {
             let again = self.append_once(changes, want);
             again.map_err(|refusal| if first.fate == Fate::Unknown { first } else { refusal })
-        })
+        });
+        appended.map_err(|refusal| refusal.error)
+    }
+
+    fn pass_gate(&self) -> Result<(), Error> {
+        self.gate.as_ref().map_or(Ok(()), |gate| gate())
     }
 
     fn append_once(&self, changes: &[Change], want: Want) -> Result<Offset, Refusal> {
@@ -118,12 +116,39 @@ impl Journal {
         appended.map(|range| range.end).map_err(told)
     }
 
+    /// Removes an entry, durably, and writes nothing more once it is gone.
+    ///
+    /// # Errors
+    /// What the system says, and whether the entry may be gone all the same.
+    pub(crate) fn remove(&self, key: &[u8]) -> Result<(), Refusal> {
+        self.pass_gate().map_err(Refusal::not_appended)?;
+        let change = [(key.to_vec(), None)];
+        let mut refused = None;
+        for _ in 0..2 {
+            match self.has_durably(key) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => return Err(refused.unwrap_or(Refusal::not_appended(error))),
+            }
+            match self.append_once(&change, Want::Durable) {
+                Ok(_) => return Ok(()),
+                // It can have been made all the same, or is made by what heals the journal.
+                Err(refusal) => refused = Some(refusal),
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Whether there is an entry, in what no failure and no crash can take back any more.
+    fn has_durably(&self, key: &[u8]) -> Result<bool, Error> {
+        self.stand_firm()?;
+        self.shard.exclusive(|tail, _| (tail.entries.contains_key(key), None))
+    }
+
     /// Sees to it that the journal can be written now, so that [`enqueue`](Self::enqueue) need not
     /// touch a file.
     pub(crate) fn prepare(&self) -> Result<(), Error> {
-        if let Some(gate) = &self.gate {
-            gate()?;
-        }
+        self.pass_gate()?;
         self.heal()?;
         self.shard.ensure_open()
     }
@@ -179,10 +204,15 @@ impl Journal {
 
     /// Syncs everything and names the content.
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint, Error> {
+        self.stand_firm()?;
+        self.shard.exclusive(|tail, ends| (tail.fingerprint(ends.written_end), None))
+    }
+
+    /// Leaves nothing in doubt: what is in memory is in the file, durably.
+    fn stand_firm(&self) -> Result<(), Error> {
         self.heal()?;
         self.settle()?;
-        self.until_durable(self.shard.ends().written_end)?;
-        self.shard.exclusive(|tail, ends| (tail.fingerprint(ends.written_end), None))
+        self.until_durable(self.shard.ends().written_end)
     }
 
     /// All entries that are written.

@@ -61,21 +61,30 @@ fn rehearsal() -> (u64, u64) {
     (between - before, disk.ops() - between)
 }
 
-/// Deletes with `faults` on the way, goes on without them, and loses power at a later operation.
-fn torn(faults: Range<u64>, cut: u64) -> (SimDisk, u64) {
+/// A session, with faults at such operations from now on; and how many operations there were.
+fn failing(faults: Range<u64>) -> (SimDisk, Log, u64) {
     let (disk, log) = about_to_delete();
     let first = disk.ops();
-    disk.fail_when(
-        move |op: &Op| faults.contains(&(op.number - first)),
-        Fault::Eio,
-        Repeat::Forever,
-    );
+    let is_hit = move |op: &Op| faults.contains(&(op.number - first));
+    disk.fail_when(is_hit, Fault::Eio, Repeat::Forever);
+    (disk, log, first)
+}
+
+/// Deletes with `faults` on the way, goes on without them, and loses power at a later operation.
+fn cut_behind(faults: Range<u64>, cut: u64) -> (SimDisk, u64) {
+    let (disk, log, _) = failing(faults);
     let _ = log.delete_topic("gone");
     let fired = disk.fired();
     disk.clear_faults();
     disk.power_off_at(disk.ops() + cut);
     let _ = log.delete_topic("other");
     (disk, fired)
+}
+
+/// The ways to lose power that leave torn writes.
+fn tearing() -> impl Iterator<Item = (u64, CrashPolicy)> {
+    use CrashPolicy::{GarbageTail, TornOp, ZeroedTail};
+    (0..).zip([GarbageTail, ZeroedTail, TornOp].into_iter().cycle().take(6))
 }
 
 /// Looks at what is left; whether the catalog was torn.
@@ -98,7 +107,7 @@ fn a_torn_catalog_behind_a_deletion_is_a_torn_catalog() {
     let mut were_torn = 0;
     for cut in 0..=next {
         for (seed, policy) in (0..).zip(CrashPolicy::ALL.iter().cycle().take(24)) {
-            let (disk, _) = torn(0..0, cut);
+            let (disk, _) = cut_behind(0..0, cut);
             let disk = disk.crash(*policy, seed);
             were_torn += usize::from(check(&disk, &format!("{policy:?} {seed} at {cut}")));
         }
@@ -112,18 +121,37 @@ fn a_torn_catalog_behind_a_deletion_is_a_torn_catalog() {
 fn a_torn_catalog_behind_a_deletion_that_failed_is_a_torn_catalog() {
     let (deletion, next) = rehearsal();
     let (mut were_torn, mut failed) = (0, 0);
-    let tearing = [CrashPolicy::GarbageTail, CrashPolicy::ZeroedTail, CrashPolicy::TornOp];
-    let tearing = tearing.into_iter().cycle().take(6);
     for first in some(0..deletion, 11) {
         for spell in [2, deletion] {
             // A journal that failed is written anew before anything else happens.
             for cut in 0..=2 * next {
-                let (disk, fired) = torn(first..first + spell, cut);
+                let (disk, fired) = cut_behind(first..first + spell, cut);
                 failed += fired;
-                for (seed, policy) in (0..).zip(tearing.clone()) {
+                for (seed, policy) in tearing() {
                     let what = format!("{policy:?} at {cut} behind {first} and {spell}");
                     were_torn += usize::from(check(&disk.crash(policy, seed), &what));
                 }
+            }
+        }
+    }
+    assert!(failed > 0, "nothing failed");
+    assert!(were_torn > 0, "no catalog was torn");
+}
+
+/// The same, if power is lost in the very deletion, while it gets over a failure.
+#[test]
+fn a_torn_catalog_within_a_deletion_that_met_a_failure_is_a_torn_catalog() {
+    let (deletion, _) = rehearsal();
+    let (mut were_torn, mut failed) = (0, 0);
+    for first in some(0..deletion, 11) {
+        for cut in first + 1..2 * deletion {
+            let (disk, log, before) = failing(first..first + 1);
+            disk.power_off_at(before + cut);
+            let _ = log.delete_topic("gone");
+            failed += disk.fired();
+            for (seed, policy) in tearing() {
+                let what = format!("{policy:?} at {cut} behind {first}");
+                were_torn += usize::from(check(&disk.crash(policy, seed), &what));
             }
         }
     }
