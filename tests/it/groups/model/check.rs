@@ -247,9 +247,14 @@ impl World {
             let part = self.model.part(place.1)?;
             (at.0 > part.visible).then_some((*place, Some((part.visible, at.1))))
         });
-        let lowered = lowered.collect();
-        self.model.write(lowered, true);
-        self.model.make_durable();
+        let lowered = lowered.collect::<Vec<_>>();
+        match keeps_all && lowered.is_empty() {
+            true => self.model.journal.note_kill(),
+            false => {
+                self.model.write(lowered, true);
+                self.model.make_durable();
+            }
+        }
         Ok(())
     }
 

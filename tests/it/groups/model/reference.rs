@@ -100,6 +100,8 @@ pub(super) struct Journal {
     pub(super) base: Positions,
     /// What was written since, entry by entry.
     pub(super) tail: Vec<Vec<Change>>,
+    /// How many of these were found behind a kill: the first write of a session makes them durable.
+    found: usize,
 }
 
 impl Journal {
@@ -112,6 +114,18 @@ impl Journal {
             all.push(next);
         }
         all
+    }
+
+    /// The process was killed: what was written is there, and as little durable as before.
+    pub(super) fn note_kill(&mut self) {
+        self.found = self.tail.len();
+    }
+
+    /// A session has begun to write.
+    pub(super) fn settle(&mut self) {
+        for entry in self.tail.drain(..std::mem::take(&mut self.found)) {
+            apply(&mut self.base, &entry);
+        }
     }
 }
 
@@ -215,7 +229,7 @@ impl Model {
     }
 
     pub(super) fn make_durable(&mut self) {
-        self.journal = Journal { base: self.positions.clone(), tail: Vec::new() };
+        self.journal = Journal { base: self.positions.clone(), ..Journal::default() };
     }
 
     /// Notes that somebody has said that a group need not see what lies below `offset`.

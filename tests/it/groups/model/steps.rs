@@ -45,6 +45,9 @@ impl World {
         };
         self.trail.push((name, [topic, group, seat]));
         done?;
+        if self.offsets_file() != self.found_file {
+            self.model.journal.settle();
+        }
         self.check(&before)
     }
 
@@ -213,6 +216,7 @@ impl World {
     fn crash(&mut self, dice: &mut Dice) -> Verdict {
         let policy = dice.pick(CrashPolicy::ALL);
         self.disk = self.disk.crash(policy, dice.next());
+        self.found_file = self.offsets_file();
         self.start_anew();
         // The same disk in another world tells what there is, and this one is looked at later.
         self.learn(policy == CrashPolicy::KeepAll)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use brooklet::partitioner::{Choice, Partitioner};
@@ -25,6 +26,8 @@ pub(super) struct World {
     pub(super) seats: BTreeMap<(usize, usize), Seat>,
     /// How often something was seen that the test would be worth little without.
     pub(super) counts: BTreeMap<&'static str, u64>,
+    /// The journal of commits that the last crash has left; the first write begins another one.
+    pub(super) found_file: Option<PathBuf>,
     /// Partitions may not have been looked at since a crash.
     pub(super) is_lazy: bool,
     /// What was done, to which topic, group and seat.
@@ -81,8 +84,17 @@ impl World {
         let disk = SimDisk::new(seed);
         let log = opened(&disk);
         let model = Model::default();
-        let (seats, counts) = Default::default();
-        Self { disk, log, model, seats, counts, is_lazy: false, trail: Vec::new() }
+        let (seats, counts, found_file, trail) = Default::default();
+        Self { disk, log, model, seats, counts, found_file, is_lazy: false, trail }
+    }
+
+    /// The newest file of the journal of commits.
+    pub(super) fn offsets_file(&self) -> Option<PathBuf> {
+        let dir = self.disk.root().join("log/offsets");
+        let is_journal = |path: &PathBuf| {
+            path.starts_with(&dir) && path.file_name() != Some("next.jnl".as_ref())
+        };
+        self.disk.files().into_iter().filter(is_journal).max()
     }
 
     pub(super) fn count(&mut self, what: &'static str) {
