@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use brooklet::testing::CrashPolicy;
+use brooklet::testing::{CrashPolicy, Op, OpKind};
 use brooklet::{
     Acks, Ensured, ErrorKind, Fate, Log, LogOptions, Offset, Record, Retention, SyncPolicy,
     TopicConfig,
@@ -156,6 +156,33 @@ fn handles_of_a_deleted_topic_say_so() {
     unknown(log.trim(&place("t", 0), offset(1)).unwrap_err().kind());
     unknown(log.alter_topic("t", TopicConfig::new()).unwrap_err().kind());
     unknown(log.add_partitions("t", 2).unwrap_err().kind());
+}
+
+/// A partition that nobody had looked at would be recovered for the deletion, or come to life later.
+#[test]
+fn handles_of_a_deleted_topic_that_was_never_looked_at_say_so() {
+    let (disk, log) = simulated(9);
+    log.create_topic("t", TopicConfig::new()).unwrap();
+    send(&log, "t", &["a", "b"]);
+    drop(log);
+    let disk = disk.crash(CrashPolicy::KeepAll, 1);
+    let log = reopen(&disk);
+    let (producer, reader) = (log.producer("t").unwrap(), log.reader("t"));
+    disk.clear_log();
+    log.delete_topic("t").unwrap();
+    let is_segment = |op: &&Op| op.path.extension() == Some("seg".as_ref());
+    let kinds = disk.log().iter().filter(is_segment).map(|op| op.kind).collect::<Vec<_>>();
+    assert_eq!(kinds, [OpKind::Remove]);
+    let refused = producer.send(Record::new("c")).unwrap_err();
+    assert_eq!((refused.kind(), refused.fate()), (ErrorKind::UnknownTopic, Fate::NotAppended));
+    let kind = producer.submit(Record::new("c")).wait().unwrap_err().kind();
+    assert_eq!(kind, ErrorKind::UnknownTopic);
+    let read = reader.open().and_then(|mut reader| reader.next().unwrap());
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::UnknownTopic);
+    assert!(log.recovery().pending.is_empty());
+    log.maintain().unwrap();
+    log.close().unwrap();
+    assert!(!disk.files().iter().any(|path| path.starts_with(disk.root().join("log/topics"))));
 }
 
 /// New partitions would be lost, not be used, or disturb the old ones.
