@@ -10,8 +10,8 @@ struct Checkout {
 
 impl Checkout {
     fn new(log: Log) -> Result<Self, brooklet::Error> {
-        let _ = log.ensure_topic("orders", TopicConfig::new().partitions(3))?;
-        let _ = log.ensure_topic("mails", TopicConfig::new())?;
+        log.ensure_topic("orders", TopicConfig::new().partitions(3))?;
+        log.ensure_topic("mails", TopicConfig::new())?;
         Ok(Self { log })
     }
 

@@ -9,7 +9,7 @@ use brooklet::{Error, Log, Record, TopicConfig};
 
 /// The program under test: it bills orders, and says so in a topic of its own.
 fn billing(log: &Log) -> Result<[ReadyWorker; 1], Error> {
-    let _ = log.ensure_topic("bills", TopicConfig::new())?;
+    log.ensure_topic("bills", TopicConfig::new())?;
     let bills = log.producer("bills")?;
     let worker = Worker::new(log, "billing").topics(["orders"]);
     Ok([worker.handle(move |delivery| {

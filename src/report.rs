@@ -126,7 +126,6 @@ pub struct LoweredCommit {
 
 /// What became of [`Log::ensure_topic`](crate::Log::ensure_topic).
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
 #[non_exhaustive]
 pub enum Ensured {
     /// There was no such topic, and now there is.

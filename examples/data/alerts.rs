@@ -18,7 +18,7 @@ const STRONG: f64 = 4.5;
 
 /// Handles what the group has not handled yet; a run that was killed left the rest.
 pub(crate) fn raise(log: &Log, events: &[Event<'_>], out: &mut impl Write) -> Outcome {
-    let _is_there = log.ensure_topic(ALERTS, TopicConfig::new())?;
+    log.ensure_topic(ALERTS, TopicConfig::new())?;
     let alerts = log.producer(ALERTS)?;
     let members = [member(log, &alerts)?, member(log, &alerts)?];
     catch_up(log, out)?;

@@ -450,7 +450,7 @@ mod tests {
         assert_eq!(log.topic("t.g.dlq").unwrap().role(), &role);
         log.create_topic("copy", made.config.clone()).unwrap();
         assert!(log.topic("copy").unwrap().role().is_plain());
-        let _ = log.ensure_topic("copy2", made.config.clone()).unwrap();
+        log.ensure_topic("copy2", made.config.clone()).unwrap();
         assert!(log.topic("copy2").unwrap().role().is_plain());
         assert_eq!(
             log.ensure_topic("copy", made.config).unwrap(),

@@ -267,7 +267,7 @@ fn the_directory_itself_may_be_a_link() {
     symlink(&real, &link).unwrap();
     for (given, expected) in [(link.join("log"), 0), (link.join("log"), 1), (real.join("log"), 2)] {
         let log = Log::open(given).unwrap();
-        let _ = log.ensure_topic("t", TopicConfig::new()).unwrap();
+        log.ensure_topic("t", TopicConfig::new()).unwrap();
         let records = log.reader("t").stop_at_end().open().unwrap();
         assert_eq!(records.map(Result::unwrap).count(), expected);
         log.producer("t").unwrap().send(Record::new("one")).unwrap();

@@ -213,7 +213,7 @@ pub(super) fn place(topic: &str) -> TopicPartition {
 pub(super) fn goes_on(log: &Log, told: &mut Told, sender: &str) {
     for topic in [FIRM, LOOSE] {
         let config = super::child::config_of(topic);
-        let _ = log.ensure_topic(topic, config).unwrap();
+        log.ensure_topic(topic, config).unwrap();
         let producer = log.producer(topic).unwrap();
         for number in 0..3 {
             let send = format!("{topic} {sender} {number}");

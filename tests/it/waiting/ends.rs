@@ -135,7 +135,7 @@ fn the_last_handle_stops_the_threads_and_frees_the_lock() {
         let env = Env { spawn: Arc::clone(&counting) as Arc<dyn Spawn>, ..env };
         let log = open(&env, &dir, LogOptions::new()).unwrap();
         let policy = SyncPolicy::Every(Duration::from_secs(3600));
-        let _ = log.ensure_topic("t", TopicConfig::new().sync(policy)).unwrap();
+        log.ensure_topic("t", TopicConfig::new().sync(policy)).unwrap();
         let producer = log.producer("t").unwrap();
         producer.submit(Record::new("submitted")).wait().unwrap();
         let reader = log.reader("t").open().unwrap();

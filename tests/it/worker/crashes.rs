@@ -19,7 +19,7 @@ use super::{Bench, Seen, ms, place};
 fn session(disk: &SimDisk, partitions: u32, sync: SyncPolicy) -> Bench {
     let log = open(&disk.env(), disk.root().join("log"), LogOptions::new()).unwrap();
     let config = TopicConfig::new().partitions(partitions).sync(sync);
-    let _ = log.ensure_topic("t", config).unwrap();
+    log.ensure_topic("t", config).unwrap();
     Bench::over(log, disk.clock())
 }
 

@@ -13,7 +13,7 @@ use super::{Bench, Seen, ms, place, secs, text};
 /// A bench over a simulated disk, with a topic `t` of one partition.
 fn bench_on(disk: &SimDisk) -> Bench {
     let log = open(&disk.env(), disk.root().join("log"), LogOptions::new()).unwrap();
-    let _ = log.ensure_topic("t", TopicConfig::new()).unwrap();
+    log.ensure_topic("t", TopicConfig::new()).unwrap();
     Bench::over(log, disk.clock())
 }
 
