@@ -10,6 +10,7 @@ use crate::group::registry::Groups;
 use crate::name::TopicName;
 use crate::offset::{TopicId, TopicPartition};
 use crate::storage::commit::Refusal;
+use crate::storage::journal::Journal;
 use crate::storage::opening::Opening;
 use crate::storage::partition::Keeping;
 use crate::storage::store::{PartitionShard, Store};
@@ -86,9 +87,10 @@ impl Inner {
     pub(super) fn create(&self, name: TopicName, config: TopicConfig) -> Result<(), Error> {
         let config = self.with_defaults(config);
         config.check()?;
+        let catalog = self.catalog()?;
         let id = self.store.next_topic_id()?;
         self.store.create_partitions(&shard_ids(id, 0, config.partitions))?;
-        write_topic(self.store.catalog(), &name, id, &config)?;
+        write_topic(catalog, &name, id, &config)?;
         let shards = self.add_shards(id, 0, &config);
         self.add_topic(name, id, config, shards);
         self.groups.notice_topics();
@@ -107,8 +109,9 @@ impl Inner {
         if count == before {
             return Ok(());
         }
+        let catalog = self.catalog()?;
         self.store.create_partitions(&shard_ids(topic.id, before, count))?;
-        write_topic(self.store.catalog(), &topic.name, topic.id, &config)?;
+        write_topic(catalog, &topic.name, topic.id, &config)?;
         let mut shards = state.shards.clone();
         shards.extend(self.add_shards(topic.id, before, &config));
         topic.set_state(config, shards);
@@ -126,7 +129,7 @@ impl Inner {
         }
         let old = state.config.sync_policy();
         let altered = set_policies(&state.shards, config.sync_policy())
-            .and_then(|()| write_topic(self.store.catalog(), &topic.name, topic.id, &config));
+            .and_then(|()| write_topic(self.catalog()?, &topic.name, topic.id, &config));
         if let Err(error) = altered {
             // The catalog still says the old one, and so must they all.
             let _ = set_policies(&state.shards, old);
@@ -142,7 +145,7 @@ impl Inner {
     }
 
     pub(super) fn delete(&self, topic: &Topic) -> Result<(), Error> {
-        if let Err(Refusal { error, fate }) = remove_topic(self.store.catalog(), &topic.name) {
+        if let Err(Refusal { error, fate }) = remove_topic(self.catalog()?, &topic.name) {
             if fate == Fate::Unknown {
                 self.disown(topic);
             }
@@ -163,15 +166,17 @@ impl Inner {
         self.groups.forget_topic(topic)
     }
 
-    /// Brings deletions to their end that went half-way, so that the catalog can change again.
-    fn finish_deletions(&self) -> Result<(), Error> {
+    /// The catalog, to be changed: deletions that went half-way are brought to their end first.
+    fn catalog(&self) -> Result<&Journal, Error> {
+        let catalog = self.store.catalog();
         for (topic, name) in self.half_deleted.get() {
-            remove_topic(self.store.catalog(), &name).map_err(|refusal| refusal.error)?;
+            remove_topic(catalog, &name).map_err(|refusal| refusal.error)?;
             self.half_deleted.with(|topics| topics.remove(&topic));
             // What cannot be removed now takes up room and nothing else; the next open tries again.
             self.store.tell(self.remove_remains(topic));
         }
-        self.store.take_back_orphans()
+        self.store.take_back_orphans()?;
+        Ok(catalog)
     }
 
     /// Takes a topic out of use that may be deleted or not; it must not take records any more.
@@ -213,7 +218,6 @@ impl Inner {
         self.check_writable()?;
         let turn = self.turn.take();
         self.check_open()?;
-        self.finish_deletions()?;
         Ok(turn)
     }
 }

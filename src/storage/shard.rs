@@ -227,7 +227,7 @@ impl<T: Tail> Shard<T> {
         Ok(result)
     }
 
-    /// Closes it for good, and has `act` take the tail apart; one that was never opened stays so.
+    /// Closes it for good, and has `act` take the tail apart, which is not opened for that.
     pub(crate) fn retire<R>(&self, error: &Error, act: impl FnOnce(&mut T) -> R) -> R
     where
         T::View: Default,
