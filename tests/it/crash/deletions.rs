@@ -5,7 +5,7 @@ use std::ops::Range;
 use brooklet::partitioner::Fixed;
 use brooklet::testing::{CrashPolicy, Fault, Op, Repeat, SimDisk, open, verify};
 use brooklet::{
-    Acks, Error, ErrorKind, Log, LogOptions, PartitionId, Record, SyncPolicy, TopicConfig,
+    Acks, Ensured, Error, ErrorKind, Log, LogOptions, PartitionId, Record, SyncPolicy, TopicConfig,
     TopicPartition,
 };
 
@@ -157,4 +157,22 @@ fn a_torn_catalog_within_a_deletion_that_met_a_failure_is_a_torn_catalog() {
     }
     assert!(failed > 0, "nothing failed");
     assert!(were_torn > 0, "no catalog was torn");
+}
+
+/// What an earlier deletion has left would keep a program from using the topics that are there.
+#[test]
+fn only_changes_wait_for_what_a_deletion_has_left() {
+    let (disk, log) = about_to_delete();
+    let manifest = disk.root().join("log/manifest");
+    let fails = move |op: &Op| op.path.starts_with(&manifest);
+    disk.fail_when(fails, Fault::Eio, Repeat::Forever);
+    assert_eq!(log.delete_topic("gone").unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(log.topic("gone").unwrap_err().kind(), ErrorKind::UnknownTopic);
+    assert_eq!(log.ensure_topic("kept", TopicConfig::new()).unwrap(), Ensured::Unchanged);
+    assert_eq!(log.delete_topic("other").unwrap_err().kind(), ErrorKind::Io);
+    assert!(log.topic("other").is_ok(), "nothing of it was changed");
+    assert!(disk.fired() > 0);
+    disk.clear_faults();
+    log.delete_topic("other").unwrap();
+    assert!(log.topic("other").is_err());
 }
